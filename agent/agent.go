@@ -1,0 +1,209 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
+
+	"github.com/gracefleet/gracefleet/agent/internal/cgroup"
+	"github.com/gracefleet/gracefleet/agent/internal/host"
+	"github.com/gracefleet/gracefleet/agent/internal/server"
+	"github.com/gracefleet/gracefleet/agent/internal/socket"
+	"github.com/gracefleet/gracefleet/agent/internal/store"
+	"github.com/gracefleet/gracefleet/agent/internal/supervisor"
+)
+
+// Run runs an agent until ctx ends. Services live on, unless the configuration
+// says that they are to stop with it. It returns nil after such an end.
+func Run(ctx context.Context, c Config) error {
+	if err := c.complete(); err != nil {
+		return err
+	}
+	a, err := assemble(c)
+	if err != nil {
+		return err
+	}
+	defer a.close()
+	return a.run(ctx)
+}
+
+// agent is everything one agent is made of.
+type agent struct {
+	config     Config
+	log        hclog.Logger
+	started    time.Time
+	store      *store.Store
+	runtime    *runtimeDir
+	host       *host.Host
+	supervisor *supervisor.Supervisor
+	rotations  *rotations
+
+	capabilities []server.Capability
+
+	mu       sync.Mutex
+	degraded []string
+}
+
+func assemble(c Config) (*agent, error) {
+	a := &agent{config: c, log: c.Log, started: time.Now(), rotations: &rotations{log: c.Log}}
+	var err error
+	if a.store, err = store.Open(c.StateDir, store.Options{OnRotate: a.rotations.report}); err != nil {
+		return nil, err
+	}
+	if a.runtime, err = openRuntimeDir(c.RuntimeDir, a.store.ID()); err != nil {
+		return nil, errors.Join(err, a.store.Close())
+	}
+	cgroups, cgroupErr := cgroup.Open(a.store.ID())
+	if cgroupErr != nil {
+		a.log.Info("no cgroups: kills go by process tree, connections are counted by descriptor", "why", cgroupErr)
+	}
+	a.host, err = host.New(host.Options{Store: a.store, Cgroups: cgroups, RuntimeDir: c.RuntimeDir, ShimBinary: c.ShimBinary, Log: a.log})
+	if err != nil {
+		return nil, errors.Join(err, a.runtime.close(), a.store.Close())
+	}
+	a.capabilities = capabilities(cgroupErr)
+	a.supervisor = supervisor.New(a.host, a.store, a.log)
+	return a, nil
+}
+
+func (a *agent) close() {
+	a.supervisor.Close()
+	a.host.Close()
+	if err := errors.Join(a.runtime.close(), a.store.Close()); err != nil {
+		a.log.Error("the agent's directories could not be closed", "error", err)
+	}
+}
+
+func (a *agent) run(ctx context.Context) error {
+	if err := a.require(); err != nil {
+		return err
+	}
+	l, err := listenLocal(a.config.Socket)
+	if err != nil {
+		return err
+	}
+	if err := a.restore(ctx); err != nil {
+		l.Close()
+		return err
+	}
+	srv := server.New(server.Options{Supervisor: a.supervisor, Store: a.store, Info: a.info, Log: a.log.Named("server")})
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(serving, l) }()
+	tidied := make(chan struct{})
+	go func() { defer close(tidied); a.housekeeping(serving) }()
+
+	a.log.Info("ready", "socket", a.config.Socket, "state_dir", a.config.StateDir, "version", a.config.Version, "pid", os.Getpid())
+	notify(a.log, "READY=1\nSTATUS=serving "+a.config.Socket)
+	select {
+	case err = <-served:
+	case <-ctx.Done():
+		notify(a.log, "STOPPING=1")
+		a.stopServices()
+		stop()
+		err = <-served
+	}
+	stop()
+	<-tidied
+	return err
+}
+
+// restore takes over what an earlier agent left.
+func (a *agent) restore(ctx context.Context) error {
+	records, quarantined, err := a.store.LoadRecords()
+	if err != nil {
+		return err
+	}
+	for _, q := range quarantined {
+		a.degrade(fmt.Sprintf("the record %s was damaged (%s) and set aside as %s", q.Name, q.Reason, q.Path))
+	}
+	data := make(map[string][]byte, len(records))
+	for _, r := range records {
+		data[r.Name] = r.Data
+	}
+	for _, p := range a.supervisor.Restore(ctx, data) {
+		a.degrade(p.Error())
+	}
+	return nil
+}
+
+func (a *agent) degrade(why string) {
+	a.log.Error("degraded", "why", why)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.degraded = append(a.degraded, why)
+}
+
+// stopServices drains every service, where the agent is to take them with it.
+func (a *agent) stopServices() {
+	if !a.config.StopServices && os.Getpid() != 1 {
+		return
+	}
+	ctx := context.Background()
+	services, err := a.supervisor.List(ctx)
+	if err != nil {
+		return
+	}
+	var all sync.WaitGroup
+	for _, st := range services {
+		all.Go(func() {
+			if err := a.supervisor.Drain(ctx, st.Name); err != nil {
+				a.log.Error("a service could not be drained", "service", st.Name, "error", err)
+			}
+		})
+	}
+	all.Wait()
+}
+
+func (a *agent) info() server.Info {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	hostname, err := os.Hostname()
+	if err != nil {
+		hostname = "unknown"
+	}
+	return server.Info{
+		Host: hostname, Version: a.config.Version, StateID: a.store.ID(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
+		Kernel: kernelRelease(), Started: a.started, PID: os.Getpid(), Capabilities: a.capabilities,
+		Degraded: append([]string(nil), a.degraded...), StateDir: a.config.StateDir, RuntimeDir: a.config.RuntimeDir,
+	}
+}
+
+func kernelRelease() string {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return "unknown"
+	}
+	return unix.ByteSliceToString(u.Release[:])
+}
+
+func capabilities(cgroupErr error) []server.Capability {
+	row := server.Capability{Name: "cgroup_v2", Available: cgroupErr == nil, Detail: "a cgroup of its own for each slot and generation",
+		Fallback: "kills go by process group and tree; connections are counted by descriptor"}
+	if cgroupErr != nil {
+		row.Detail = cgroupErr.Error()
+	}
+	out := []server.Capability{row}
+	for _, c := range socket.Capabilities(context.Background()) {
+		out = append(out, server.Capability{Name: c.Name, Available: c.Available, Detail: c.Detail, Fallback: c.Fallback})
+	}
+	return out
+}
+
+// require refuses a host on which the one thing without a fallback is missing.
+func (a *agent) require() error {
+	for _, c := range a.capabilities {
+		if !c.Available && c.Fallback == "" {
+			return fmt.Errorf("this host lacks %s, for which there is no substitute: %s", c.Name, c.Detail)
+		}
+	}
+	return nil
+}

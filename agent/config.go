@@ -1,0 +1,119 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/goccy/go-yaml"
+	"github.com/hashicorp/go-hclog"
+)
+
+// Config is what an agent is told. Empty fields take DefaultConfig's values.
+type Config struct {
+	StateDir   string `yaml:"state_dir"`
+	RuntimeDir string `yaml:"runtime_dir"`
+	// Socket is the local API's unix socket.
+	Socket    string `yaml:"socket"`
+	LogLevel  string `yaml:"log_level"`
+	LogFormat string `yaml:"log_format"` // text or json
+	// StopServices drains every service when the agent is told to end, as for
+	// PID 1 of a container. By default services stay.
+	StopServices bool `yaml:"stop_services"`
+
+	// ShimBinary is graced-shim; by default the one beside the agent.
+	ShimBinary string `yaml:"-"`
+	// Version of the agent, for info.
+	Version string `yaml:"-"`
+	// Log takes the agent's own log.
+	Log hclog.Logger `yaml:"-"`
+}
+
+// DefaultConfigFile is read when no file is named, if it is there.
+const DefaultConfigFile = "/etc/gracefleet/graced.yaml"
+
+// DefaultConfig depends on who runs the agent: root uses the system's
+// directories, anyone else the XDG ones.
+func DefaultConfig() Config {
+	c := Config{LogLevel: "info", LogFormat: "text"}
+	if os.Geteuid() == 0 {
+		c.StateDir, c.RuntimeDir = "/var/lib/gracefleet", "/run/gracefleet"
+	} else {
+		c.StateDir = filepath.Join(xdg("XDG_STATE_HOME", ".local/state"), "gracefleet")
+		c.RuntimeDir = filepath.Join(userRuntimeDir(), "gracefleet")
+	}
+	c.Socket = filepath.Join(c.RuntimeDir, "graced.sock")
+	return c
+}
+
+func xdg(variable, fallback string) string {
+	if d := os.Getenv(variable); filepath.IsAbs(d) {
+		return d
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return filepath.Join(os.TempDir(), fmt.Sprintf("gracefleet-%d", os.Geteuid()))
+	}
+	return filepath.Join(home, fallback)
+}
+
+func userRuntimeDir() string {
+	if d := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(d) {
+		return d
+	}
+	return filepath.Join(os.TempDir(), fmt.Sprintf("gracefleet-%d", os.Geteuid()))
+}
+
+// ReadConfig reads a configuration file over the defaults. An unknown key is an
+// error with its line. A file that is not there is one only when it is required.
+func ReadConfig(path string, required bool, into *Config) error {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) && !required {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read the configuration: %w", err)
+	}
+	if err := yaml.UnmarshalWithOptions(data, into, yaml.Strict()); err != nil {
+		return fmt.Errorf("configuration %s: %w", path, err)
+	}
+	return nil
+}
+
+// complete fills in what follows from other fields and checks the rest.
+func (c *Config) complete() error {
+	d := DefaultConfig()
+	if c.StateDir == "" {
+		c.StateDir = d.StateDir
+	}
+	if c.RuntimeDir == "" {
+		c.RuntimeDir = d.RuntimeDir
+	}
+	if c.Socket == "" {
+		c.Socket = filepath.Join(c.RuntimeDir, "graced.sock")
+	}
+	for _, p := range []*string{&c.StateDir, &c.RuntimeDir, &c.Socket} {
+		abs, err := filepath.Abs(*p)
+		if err != nil {
+			return err
+		}
+		*p = abs
+	}
+	if n := len(c.Socket); n > 107 {
+		return fmt.Errorf("socket path %s has %d bytes, the kernel takes at most 107: choose a shorter one", c.Socket, n)
+	}
+	if c.ShimBinary != "" {
+		return nil
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find graced-shim: %w", err)
+	}
+	c.ShimBinary = filepath.Join(filepath.Dir(self), "graced-shim")
+	if _, err := os.Stat(c.ShimBinary); err != nil {
+		return fmt.Errorf("graced-shim must be installed beside graced: %w", err)
+	}
+	return nil
+}

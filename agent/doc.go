@@ -1,0 +1,9 @@
+// Package agent puts an agent together: the store, the host, the supervisor and
+// the server. It is the only wiring; graced is its command.
+//
+//   - config.go: what an agent is told, from flags, environment and file
+//   - agent.go: Run
+//   - listen.go: the local socket
+//   - housekeeping.go: what is tidied up in the background
+//   - notify.go: systemd
+package agent

@@ -1,0 +1,197 @@
+package host
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/gracefleet/gracefleet/agent/internal/listen"
+	"github.com/gracefleet/gracefleet/agent/internal/service"
+	"github.com/gracefleet/gracefleet/agent/internal/shim"
+	"github.com/gracefleet/gracefleet/agent/internal/socket"
+	"github.com/gracefleet/gracefleet/agent/internal/supervisor"
+)
+
+// Quiesce waits until nothing more reaches the slot.
+func (s *slot) Quiesce(ctx context.Context) error { return socket.Quiesce(ctx, s.targets()) }
+
+// Handshaken waits until the handshakes that are under way have ended.
+func (s *slot) Handshaken(ctx context.Context) error {
+	targets := s.targets()
+	since, err := socket.Handshakes(ctx, targets)
+	if err != nil {
+		return err
+	}
+	for len(since) > 0 {
+		n, err := socket.Pending(ctx, targets, since)
+		if err != nil || n == 0 {
+			return err
+		}
+		if err := pause(ctx, handshakePoll); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// handshakePoll: the kernel has no event for the end of a handshake.
+const handshakePoll = 20 * time.Millisecond
+
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Queued counts what waits in the slot's queues.
+func (s *slot) Queued(context.Context) (int, error) {
+	n := 0
+	for _, l := range s.listeners() {
+		queued, _, err := socket.Queue(l.File)
+		if err != nil {
+			return 0, err
+		}
+		n += queued
+	}
+	return n, nil
+}
+
+// AwaitQueued returns nil when something waits in one of the slot's queues.
+func (s *slot) AwaitQueued(ctx context.Context) error {
+	found, stop := context.WithCancel(ctx)
+	defer stop()
+	s.watchQueues(found, stop)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// watchQueues calls fn whenever something arrives on a socket, until ctx ends.
+func (s *slot) watchQueues(ctx context.Context, fn func()) {
+	var all sync.WaitGroup
+	for _, l := range s.listeners() {
+		all.Go(func() { _ = socket.WatchQueue(ctx, l.File, fn) })
+	}
+	if len(s.listeners()) == 0 {
+		<-ctx.Done()
+	}
+	all.Wait()
+}
+
+// arrivalsEvery coalesces reports of arrivals.
+const arrivalsEvery = 50 * time.Millisecond
+
+// Arrivals counts wake-ups of the listeners: each is at least one connection.
+func (s *slot) Arrivals(ctx context.Context, fn func(int)) error {
+	var mu sync.Mutex
+	n, told := 0, 0
+	var watch sync.WaitGroup
+	defer watch.Wait()
+	watch.Go(func() {
+		s.watchQueues(ctx, func() {
+			mu.Lock()
+			n++
+			mu.Unlock()
+		})
+	})
+	for {
+		mu.Lock()
+		now := n
+		mu.Unlock()
+		if now != told {
+			told = now
+			fn(now)
+		}
+		if err := pause(ctx, arrivalsEvery); err != nil {
+			return err
+		}
+	}
+}
+
+// Refuse makes the slot's addresses refuse connections. First nobody new gets
+// in and the queue is served, as far as patience goes.
+func (s *slot) Refuse(ctx context.Context, patience time.Duration) error {
+	if patience > 0 {
+		for _, l := range s.listeners() {
+			if err := socket.DropNew(l.File); err != nil {
+				s.log.Warn("new connections cannot be held off", "error", err)
+			}
+		}
+		wait, cancel := context.WithTimeout(ctx, patience)
+		_ = socket.Quiesce(wait, s.targets()) // what is left then is refused
+		cancel()
+	}
+	for _, l := range s.listeners() {
+		if l.Socket.Address.Network == service.UDP {
+			continue
+		}
+		if err := socket.Shutdown(l.File); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Accept listens again after a Refuse.
+func (s *slot) Accept(ctx context.Context) error {
+	for _, l := range s.listeners() {
+		if l.Socket.Address.Network == service.UDP {
+			continue
+		}
+		if err := listen.Unguard(l.File); err != nil {
+			return err
+		}
+		if listen.Accepting(l.File) {
+			continue
+		}
+		backlog := l.Socket.Backlog
+		if backlog == 0 {
+			backlog = service.DefaultBacklog
+		}
+		err := s.keeper.call(ctx, func(c *shim.Client) error { return c.Relisten(ctx, l.Socket.Name, backlog) })
+		if err != nil {
+			return startError(err)
+		}
+	}
+	return nil
+}
+
+func (s *slot) scope() socket.Scope {
+	sc := socket.Scope{PIDs: s.processes}
+	if s.cgroup != "" {
+		if id, err := s.cgroup.ID(); err == nil {
+			sc.Cgroup = id
+		}
+	}
+	for _, l := range s.listeners() {
+		sc.Addresses = append(sc.Addresses, l.Socket.Address)
+	}
+	for _, p := range s.paths {
+		sc.Paths = append(sc.Paths, p.private)
+	}
+	return sc
+}
+
+// Count counts the slot's connections once.
+func (s *slot) Count(ctx context.Context) (supervisor.Count, error) {
+	c, err := socket.CountNow(ctx, s.scope())
+	return countOf(c), err
+}
+
+// WatchCount counts them until ctx ends.
+func (s *slot) WatchCount(ctx context.Context, fn func(supervisor.Count)) error {
+	return socket.Watch(ctx, s.scope(), func(c socket.Count) { fn(countOf(c)) })
+}
+
+func countOf(c socket.Count) supervisor.Count {
+	if !c.Known {
+		return supervisor.Count{Open: -1, Active: -1, Idle: -1, Stalled: -1, Closing: -1, Bytes: -1}
+	}
+	return supervisor.Count{Open: c.Open, Active: c.Active, Idle: c.Idle, Stalled: c.Stalled, Closing: c.Closing, Bytes: int64(c.BytesPending)}
+}

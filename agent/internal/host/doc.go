@@ -1,0 +1,14 @@
+// Package host is what one machine does for services: it fulfils the interfaces
+// that package supervisor declares, with the shims, sockets, cgroups, probes and
+// the store below it.
+//
+//   - host.go: the machine; vet.go: what can be known before a start
+//   - slot.go: opening, adopting and closing a slot; spawn.go: its shim
+//   - keeper.go: the connection to a slot's shim, and its replacement
+//   - launch.go: from a specification to a program; identity.go: its user
+//   - program.go: start, signal, kill, await, follow, reload
+//   - steering.go: the switch between slots; public.go: paths of unix sockets
+//   - private.go: probes over the private path
+//   - inspect.go: what programs do to their slots
+//   - connections.go: queues and counts; processes.go: who belongs to a program
+package host

@@ -1,0 +1,101 @@
+package host
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/gracefleet/gracefleet/agent/internal/lifecycle"
+	"github.com/gracefleet/gracefleet/agent/internal/listen"
+	"github.com/gracefleet/gracefleet/agent/internal/service"
+	"github.com/gracefleet/gracefleet/agent/internal/shim"
+	"github.com/gracefleet/gracefleet/agent/internal/socket"
+	"github.com/gracefleet/gracefleet/agent/internal/supervisor"
+)
+
+// Inspect looks at what a program may have done to its slot. What hurts nobody
+// else is repaired; the rest is a *supervisor.Problem.
+func (s *slot) Inspect(ctx context.Context) error {
+	for _, l := range s.listeners() {
+		a := l.Socket.Address
+		if a.Network == service.UDP {
+			continue
+		}
+		if !listen.Accepting(l.File) {
+			return &supervisor.Problem{Reason: lifecycle.ReasonListenerLost,
+				Err: fmt.Errorf("the program shut its listener on %s down", a)}
+		}
+		s.repair(l)
+	}
+	if err := s.closedListener(); err != nil {
+		return err
+	}
+	return s.strangers(ctx)
+}
+
+// repair restores what a program changed on the shared socket.
+func (s *slot) repair(l shim.Listener) {
+	want := l.Socket.Backlog
+	if want == 0 {
+		want = service.DefaultBacklog
+	}
+	if _, limit, err := socket.Queue(l.File); err == nil && limit < want {
+		if err := socket.RestoreBacklog(l.File, want); err != nil {
+			s.log.Warn("a shrunken backlog cannot be restored", "socket", l.Socket.Name, "error", err)
+		}
+	}
+}
+
+// closedListener notices a program that closed its descriptors: the slot still
+// listens, but nobody accepts.
+func (s *slot) closedListener() error {
+	pids := s.processes()
+	if len(pids) == 0 {
+		return nil
+	}
+	held, known := heldInodes(pids)
+	if !known {
+		return nil
+	}
+	for _, l := range s.listeners() {
+		inode, err := inodeOf(l.File)
+		if err == nil && l.Socket.Address.Network != service.UDP && !held[inode] {
+			return &supervisor.Problem{Reason: lifecycle.ReasonListenerLost,
+				Err: fmt.Errorf("the program closed its listener on %s", l.Socket.Address)}
+		}
+	}
+	return nil
+}
+
+// strangers are sockets that are not the agent's in the slot's groups: they take
+// connections, and shift every index.
+func (s *slot) strangers(ctx context.Context) error {
+	ours := s.host.cookies(s.intent.Service)
+	for _, l := range s.listeners() {
+		if l.Socket.Address.Network == service.Unix {
+			continue
+		}
+		found, err := socket.Foreign(ctx, l.Socket.Address, ours)
+		if err != nil || len(found) == 0 {
+			continue
+		}
+		f := found[0]
+		return &supervisor.Problem{Reason: lifecycle.ReasonStranger,
+			Err: fmt.Errorf("process %d (%s) listens on %s beside the agent's sockets, with SO_REUSEPORT: let it use the descriptors it is given",
+				f.PID, f.Program, f.Address)}
+	}
+	return nil
+}
+
+// cookies are the sockets of all open slots of a service.
+func (h *Host) cookies(service string) map[uint64]bool {
+	t := h.steeringOf(service)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out := map[uint64]bool{}
+	for _, s := range t.slots {
+		for _, l := range s.listeners() {
+			out[l.Cookie] = true
+		}
+	}
+	return out
+}

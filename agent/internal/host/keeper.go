@@ -1,0 +1,196 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/gracefleet/gracefleet/agent/internal/shim"
+)
+
+// keeper is the connection to a slot's shim. It knows the shim's latest state
+// and replaces a shim that died: the agent holds duplicates of its sockets.
+type keeper struct {
+	slot   *slot
+	ctx    context.Context
+	cancel context.CancelFunc
+	done   chan struct{}
+
+	mu      sync.Mutex
+	client  *shim.Client
+	state   shim.State
+	changed chan struct{}
+	program *shim.Program // the last that was started, for a replacement
+	err     error         // why there is no shim any more
+}
+
+const redialLimit = 5 * time.Second
+
+func keep(s *slot, c *shim.Client) *keeper {
+	ctx, cancel := context.WithCancel(context.Background())
+	k := &keeper{slot: s, ctx: ctx, cancel: cancel, done: make(chan struct{}),
+		client: c, state: c.Hello().State, changed: make(chan struct{})}
+	go k.run(c)
+	return k
+}
+
+// run follows the shim's events until the slot is let go.
+func (k *keeper) run(c *shim.Client) {
+	defer close(k.done)
+	for c != nil {
+		k.refresh(c)
+		for range c.Events() {
+			k.refresh(c)
+		}
+		if k.ctx.Err() != nil {
+			return
+		}
+		c = k.reconnect()
+	}
+}
+
+func (k *keeper) refresh(c *shim.Client) {
+	st, err := c.State(k.ctx)
+	if err != nil {
+		return // the connection has ended: its events end too
+	}
+	k.set(c, st)
+}
+
+func (k *keeper) set(c *shim.Client, st shim.State) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.client = c
+	if st.Seq < k.state.Seq && st.PID == k.state.PID {
+		return
+	}
+	k.state = st
+	close(k.changed)
+	k.changed = make(chan struct{})
+}
+
+// reconnect finds the shim again, or puts another in its place.
+func (k *keeper) reconnect() *shim.Client {
+	ctx, cancel := context.WithTimeout(k.ctx, redialLimit)
+	defer cancel()
+	c, err := shim.Dial(ctx, k.slot.dir)
+	if errors.Is(err, shim.ErrGone) {
+		k.slot.log.Warn("the slot's shim died; another takes its place", "error", err)
+		c, err = k.replace(ctx)
+	}
+	if err != nil {
+		k.fail(err)
+		return nil
+	}
+	return c
+}
+
+// replace starts a shim that inherits the sockets and the running program. How
+// that ends cannot be known any more, since only a parent is told.
+func (k *keeper) replace(ctx context.Context) (*shim.Client, error) {
+	c, err := k.slot.host.spawn(ctx, k.slot)
+	if err != nil {
+		return nil, err
+	}
+	in := shim.Inheritance{}
+	for _, l := range k.slot.listeners() {
+		in.Sockets = append(in.Sockets, l.Socket)
+		in.Files = append(in.Files, l.File)
+	}
+	k.mu.Lock()
+	in.Program = k.program
+	if cur := k.state.Current; cur.Alive() && in.Program != nil {
+		p := cur.Process
+		in.Process = &p
+		in.Program.Instance = cur.Number
+	}
+	k.mu.Unlock()
+	if err := c.Inherit(ctx, in); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (k *keeper) fail(err error) {
+	k.slot.log.Error("the slot has no shim any more", "error", err)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.err = err
+	close(k.changed)
+	k.changed = make(chan struct{})
+}
+
+func (k *keeper) snapshot() (shim.State, <-chan struct{}, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.state, k.changed, k.err
+}
+
+// call uses the current connection; while a shim is being replaced it waits for
+// the new one.
+func (k *keeper) call(ctx context.Context, f func(*shim.Client) error) error {
+	for {
+		k.mu.Lock()
+		c, changed, gone := k.client, k.changed, k.err
+		k.mu.Unlock()
+		if gone != nil {
+			return gone
+		}
+		err := f(c)
+		if !errors.Is(err, shim.ErrClosed) {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-k.done:
+			return err
+		}
+	}
+}
+
+// await returns when the state satisfies a condition.
+func (k *keeper) await(ctx context.Context, ok func(shim.State) bool) error {
+	for {
+		st, changed, err := k.snapshot()
+		if ok(st) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-k.done:
+			return shim.ErrClosed
+		}
+	}
+}
+
+func (k *keeper) dismiss(ctx context.Context) error {
+	k.cancel()
+	k.mu.Lock()
+	c := k.client
+	k.mu.Unlock()
+	err := c.Dismiss(ctx, false)
+	if errors.Is(err, shim.ErrClosed) || errors.Is(err, shim.ErrGone) {
+		err = nil
+	}
+	c.Close()
+	<-k.done
+	return err
+}
+
+func (k *keeper) detach() {
+	k.cancel()
+	k.mu.Lock()
+	c := k.client
+	k.mu.Unlock()
+	c.Close()
+	<-k.done
+}

@@ -1,0 +1,133 @@
+package host
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// processes are those of the program on the slot: all in its cgroup, or where
+// there is none, its main process and its descendants.
+func (s *slot) processes() []int {
+	st, _, _ := s.keeper.snapshot()
+	if st.Current == nil {
+		return nil
+	}
+	if s.cgroup != "" {
+		if d, err := s.host.generationCgroup(s.intent.Service, s.intent.Generation); err == nil {
+			if pids, err := d.Pids(); err == nil && len(pids) > 0 {
+				return pids
+			}
+		}
+	}
+	if !st.Current.Alive() {
+		return nil
+	}
+	return descendants(st.Current.Process.PID)
+}
+
+// descendants are a process and everything below it, as far as parents tell.
+func descendants(root int) []int {
+	children := map[int][]int{}
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return []int{root}
+	}
+	for _, e := range entries {
+		if pid, err := strconv.Atoi(e.Name()); err == nil {
+			if parent, ok := parentOf(pid); ok {
+				children[parent] = append(children[parent], pid)
+			}
+		}
+	}
+	out := []int{root}
+	for i := 0; i < len(out); i++ {
+		out = append(out, children[out[i]]...)
+	}
+	return out
+}
+
+// parentOf is field 4 of /proc/PID/stat; the name before it may hold anything.
+func parentOf(pid int) (int, bool) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, false
+	}
+	_, rest, ok := strings.Cut(string(b[bytes.LastIndexByte(b, ')')+1:]), " ")
+	fields := strings.Fields(rest)
+	if !ok || len(fields) < 2 {
+		return 0, false
+	}
+	parent, err := strconv.Atoi(fields[1])
+	return parent, err == nil
+}
+
+// heldInodes are the sockets that processes hold; known is false when none of
+// their descriptors may be looked at.
+func heldInodes(pids []int) (held map[uint64]bool, known bool) {
+	held = map[uint64]bool{}
+	for _, pid := range pids {
+		dir := fmt.Sprintf("/proc/%d/fd", pid)
+		fds, err := os.ReadDir(dir)
+		if err != nil {
+			continue
+		}
+		known = true
+		for _, fd := range fds {
+			link, err := os.Readlink(filepath.Join(dir, fd.Name()))
+			if err != nil {
+				continue
+			}
+			if inode, ok := strings.CutPrefix(link, "socket:["); ok {
+				if n, err := strconv.ParseUint(strings.TrimSuffix(inode, "]"), 10, 64); err == nil {
+					held[n] = true
+				}
+			}
+		}
+	}
+	return held, known
+}
+
+func inodeOf(f *os.File) (uint64, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return 0, err
+	}
+	return st.Ino, nil
+}
+
+// residentBytes is what processes have in memory (statm, proc(5)).
+func residentBytes(pids []int) uint64 {
+	var pages uint64
+	for _, pid := range pids {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+		if err != nil {
+			continue
+		}
+		if f := strings.Fields(string(b)); len(f) > 2 {
+			resident, _ := strconv.ParseUint(f[1], 10, 64)
+			shared, _ := strconv.ParseUint(f[2], 10, 64)
+			pages += resident - min(shared, resident)
+		}
+	}
+	return pages * uint64(os.Getpagesize())
+}
+
+func availableBytes() (uint64, error) {
+	b, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(b)) {
+		if rest, ok := strings.CutPrefix(line, "MemAvailable:"); ok {
+			kib, err := strconv.ParseUint(strings.Fields(rest)[0], 10, 64)
+			return kib << 10, err
+		}
+	}
+	return 0, fmt.Errorf("/proc/meminfo has no MemAvailable")
+}

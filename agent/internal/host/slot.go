@@ -1,0 +1,260 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/gracefleet/gracefleet/agent/internal/cgroup"
+	"github.com/gracefleet/gracefleet/agent/internal/lifecycle"
+	"github.com/gracefleet/gracefleet/agent/internal/listen"
+	"github.com/gracefleet/gracefleet/agent/internal/service"
+	"github.com/gracefleet/gracefleet/agent/internal/shim"
+	"github.com/gracefleet/gracefleet/agent/internal/socket"
+	"github.com/gracefleet/gracefleet/agent/internal/supervisor"
+)
+
+// slot is one open slot. It implements supervisor.Slot.
+type slot struct {
+	host   *Host
+	log    hclog.Logger
+	intent supervisor.SlotIntent
+	dir    string
+	cgroup cgroup.Dir // of the shim: accepted connections carry it
+	keeper *keeper
+	paths  map[string]pathPair // by name of unix sockets
+
+	held    atomic.Pointer[[]shim.Listener]
+	guarded atomic.Bool
+	opMu    sync.Mutex // one Start, Kill or Close at a time
+}
+
+// Open starts the slot's shim, unless Prepare has, and has it create the sockets.
+func (h *Host) Open(ctx context.Context, in supervisor.SlotIntent) (supervisor.Slot, error) {
+	s, err := h.newSlot(in)
+	if err != nil {
+		return nil, startError(err)
+	}
+	client, err := h.takePrepared(ctx, s)
+	if err != nil {
+		return nil, startError(err)
+	}
+	if err := s.open(ctx, client); err != nil {
+		_ = client.Dismiss(ctx, false)
+		client.Close()
+		return nil, startError(err)
+	}
+	s.keeper = keep(s, client)
+	return s, nil
+}
+
+func (h *Host) newSlot(in supervisor.SlotIntent) (*slot, error) {
+	group, err := h.slotCgroup(in.Service, in.Slot)
+	if err != nil {
+		return nil, err
+	}
+	s := &slot{
+		host: h, log: h.log.With("service", in.Service, "slot", in.Slot), intent: in,
+		dir: h.shimDir(in.Service, in.Slot), cgroup: group, paths: map[string]pathPair{},
+	}
+	for _, sock := range in.Spec.Sockets {
+		if sock.Address.Network == service.Unix {
+			s.paths[sock.Name] = pathsOf(sock, in.Slot)
+		}
+	}
+	return s, nil
+}
+
+func (s *slot) open(ctx context.Context, c *shim.Client) error {
+	options := map[string]listen.Options{}
+	for _, sock := range s.intent.Spec.Sockets {
+		o := listen.Options{}
+		if p, ok := s.paths[sock.Name]; ok {
+			if err := p.prepare(); err != nil {
+				return err
+			}
+			o.PrivatePath = p.private
+		}
+		for _, a := range s.intent.New {
+			o.Guard = o.Guard || a == sock.Address
+		}
+		if o.Guard {
+			s.guarded.Store(true)
+		}
+		options[sock.Name] = o
+	}
+	held, err := c.Open(ctx, s.intent.Spec.Sockets, options)
+	if guardRefused(err) {
+		// Without root some kernels take no filter on a tcp socket.
+		s.log.Warn("a new address is open to users before the generation is ready", "error", err)
+		for name, o := range options {
+			o.Guard = false
+			options[name] = o
+		}
+		held, err = c.Open(ctx, s.intent.Spec.Sockets, options)
+	}
+	if err != nil {
+		return err
+	}
+	for _, p := range s.paths {
+		if err := p.keep(); err != nil {
+			return err
+		}
+	}
+	s.held.Store(&held)
+	return nil
+}
+
+func guardRefused(err error) bool {
+	var l *listen.Error
+	return errors.As(err, &l) && l.Step == "guard" && errors.Is(err, syscall.EPERM)
+}
+
+// Adopt finds the shim of a slot that an earlier agent opened.
+func (h *Host) Adopt(ctx context.Context, in supervisor.SlotIntent) (supervisor.Slot, error) {
+	s, err := h.newSlot(in)
+	if err != nil {
+		return nil, err
+	}
+	client, err := shim.Dial(ctx, s.dir)
+	if errors.Is(err, shim.ErrGone) {
+		return nil, fmt.Errorf("%w: %w", supervisor.ErrSlotGone, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if id := client.Hello().State.StateID; id != h.store.ID() {
+		client.Close()
+		return nil, fmt.Errorf("the shim in %s belongs to the agent of another state directory (%s): it is left alone", s.dir, id)
+	}
+	held, err := client.Listeners(ctx)
+	if err != nil {
+		client.Close()
+		return nil, err
+	}
+	s.held.Store(&held)
+	s.guarded.Store(true) // perhaps: taking a guard away that is not there is harmless
+	s.keeper = keep(s, client)
+	return s, nil
+}
+
+func (s *slot) listeners() []shim.Listener {
+	if p := s.held.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+func (s *slot) listener(name string) (shim.Listener, bool) {
+	for _, l := range s.listeners() {
+		if l.Socket.Name == name {
+			return l, true
+		}
+	}
+	return shim.Listener{}, false
+}
+
+// Addresses are those that form groups in the kernel.
+func (s *slot) Addresses() []service.Address {
+	var out []service.Address
+	for _, l := range s.listeners() {
+		if l.Socket.Address.Network != service.Unix {
+			out = append(out, l.Socket.Address)
+		}
+	}
+	return out
+}
+
+// Listening says whether the slot is a member of an address's group.
+func (s *slot) Listening(a service.Address) bool {
+	for _, l := range s.listeners() {
+		if l.Socket.Address == a {
+			return a.Network == service.UDP || listen.Accepting(l.File)
+		}
+	}
+	return false
+}
+
+func (s *slot) targets() []socket.Target {
+	var out []socket.Target
+	for _, l := range s.listeners() {
+		out = append(out, socket.Target{File: l.File, Address: l.Socket.Address})
+	}
+	return out
+}
+
+// Close ends the shim, which closes the sockets, and removes what it left.
+func (s *slot) Close(ctx context.Context) error {
+	s.opMu.Lock()
+	defer s.opMu.Unlock()
+	err := s.keeper.dismiss(ctx)
+	s.closeFiles()
+	for _, p := range s.paths {
+		p.remove()
+	}
+	if rmErr := os.RemoveAll(s.dir); err == nil {
+		err = rmErr
+	}
+	s.removeCgroups()
+	return err
+}
+
+func (s *slot) removeCgroups() {
+	if s.cgroup == "" {
+		return
+	}
+	dirs := []cgroup.Dir{s.cgroup}
+	if d, err := s.host.generationCgroup(s.intent.Service, s.intent.Generation); err == nil {
+		dirs = append(dirs, d)
+	}
+	for _, d := range dirs {
+		if err := d.Remove(); err != nil {
+			s.log.Debug("a cgroup is left", "error", err)
+		}
+	}
+}
+
+// Detach lets go: shim and program live on.
+func (s *slot) Detach() {
+	s.keeper.detach()
+	s.closeFiles()
+}
+
+func (s *slot) closeFiles() {
+	for _, l := range s.listeners() {
+		l.File.Close()
+	}
+}
+
+func (s *slot) unguard() {
+	if !s.guarded.CompareAndSwap(true, false) {
+		return
+	}
+	for _, l := range s.listeners() {
+		if err := listen.Unguard(l.File); err != nil {
+			s.log.Error("a new address cannot be opened to users", "address", l.Socket.Address.String(), "error", err)
+		}
+	}
+}
+
+// startError finds the reason an upgrade is given.
+func startError(err error) error {
+	var l *listen.Error
+	var x *shim.ExecError
+	e := &supervisor.StartError{Reason: lifecycle.ReasonInternal, Err: err}
+	switch {
+	case errors.As(err, &l):
+		e.Errno = int(l.Errno)
+		e.Reason = lifecycle.ReasonAddressInUse
+	case errors.As(err, &x):
+		e.Errno = int(x.Errno)
+		e.Reason = lifecycle.ReasonExecFailed
+	}
+	return e
+}

@@ -1,0 +1,98 @@
+package host
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/gracefleet/gracefleet/agent/internal/shim"
+	"github.com/gracefleet/gracefleet/agent/internal/supervisor"
+)
+
+// spawnLimit bounds the start of a shim.
+const spawnLimit = 10 * time.Second
+
+// spawned is what came of starting a shim.
+type spawned struct {
+	client *shim.Client
+	err    error
+}
+
+// Prepare starts the shim of a slot. A shim that is given nothing to do ends by
+// itself, so a decision that is never made, or an agent that dies, leaves
+// nothing behind.
+func (h *Host) Prepare(in supervisor.SlotIntent) {
+	s, err := h.newSlot(in)
+	if err != nil {
+		return // Open will say so
+	}
+	result := make(chan spawned, 1)
+	h.mu.Lock()
+	h.prepared[s.dir] = result
+	h.mu.Unlock()
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), spawnLimit)
+		defer cancel()
+		c, err := h.spawn(ctx, s)
+		result <- spawned{c, err}
+	}()
+}
+
+// Discard ends a prepared shim.
+func (h *Host) Discard(in supervisor.SlotIntent) {
+	result := h.forgetPrepared(h.shimDir(in.Service, in.Slot))
+	if result == nil {
+		return
+	}
+	go func() {
+		got := <-result
+		if got.client == nil {
+			return
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), spawnLimit)
+		defer cancel()
+		if err := got.client.Dismiss(ctx, false); err != nil {
+			h.log.Warn("a shim that is not needed could not be dismissed", "service", in.Service, "slot", in.Slot, "error", err)
+		}
+		got.client.Close()
+	}()
+}
+
+func (h *Host) forgetPrepared(dir string) chan spawned {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	result := h.prepared[dir]
+	delete(h.prepared, dir)
+	return result
+}
+
+func (h *Host) takePrepared(ctx context.Context, s *slot) (*shim.Client, error) {
+	result := h.forgetPrepared(s.dir)
+	if result == nil {
+		return h.spawn(ctx, s)
+	}
+	select {
+	case got := <-result:
+		return got.client, got.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// spawn starts the shim; one that an interrupted Open left is used as it is.
+func (h *Host) spawn(ctx context.Context, s *slot) (*shim.Client, error) {
+	spec, err := json.Marshal(s.intent.Spec)
+	if err != nil {
+		return nil, fmt.Errorf("encode the specification: %w", err)
+	}
+	c, err := shim.Spawn(ctx, h.shimBinary, shim.Intent{
+		StateID: h.store.ID(), Service: s.intent.Service, Slot: s.intent.Slot, Generation: s.intent.Generation,
+		Directory: s.dir, SlotCgroup: string(s.cgroup), Spec: spec,
+	})
+	if errors.Is(err, shim.ErrRunning) {
+		return shim.Dial(ctx, s.dir)
+	}
+	return c, err
+}

@@ -1,0 +1,110 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"strings"
+
+	"github.com/gracefleet/gracefleet/agent/internal/service"
+	"github.com/gracefleet/gracefleet/agent/internal/socket"
+	"github.com/gracefleet/gracefleet/agent/internal/store"
+	"github.com/gracefleet/gracefleet/agent/internal/supervisor"
+)
+
+const hostPrefix = "host:"
+
+// Vet says whether an artifact is there and can run on this machine.
+func (h *Host) Vet(_ context.Context, artifact string) (version string, err error) {
+	if path, ok := strings.CutPrefix(artifact, hostPrefix); ok {
+		_, err := h.store.HostArtifact(path)
+		return "", vetted(err)
+	}
+	a, err := h.store.GetArtifact(artifact)
+	if err != nil {
+		return "", vetted(err)
+	}
+	if _, err := store.Inspect(a.Path); err != nil {
+		return "", vetted(err)
+	}
+	return a.Labels["version"], nil
+}
+
+func vetted(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, store.ErrNotFound):
+		return fmt.Errorf("%w: %w", supervisor.ErrArtifactNotFound, err)
+	default:
+		return fmt.Errorf("%w: %w", supervisor.ErrNotExecutable, err)
+	}
+}
+
+// Conflict names a foreign process that listens on an address, or on one that
+// meets it.
+func (h *Host) Conflict(ctx context.Context, a service.Address, ours []supervisor.Slot) error {
+	if a.Network == service.Unix {
+		return h.pathConflict(ctx, a, ours)
+	}
+	strangers, err := socket.Foreign(ctx, a, cookiesOf(ours))
+	if err != nil {
+		h.log.Warn("cannot look who listens on an address", "address", a.String(), "error", err)
+		return nil // bind decides
+	}
+	if len(strangers) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", supervisor.ErrAddressInUse, socket.InUse(a, strangers[0]))
+}
+
+// cookiesOf are the kernel's names of the sockets of some slots.
+func cookiesOf(slots []supervisor.Slot) map[uint64]bool {
+	out := map[uint64]bool{}
+	for _, s := range slots {
+		for _, l := range s.(*slot).listeners() {
+			out[l.Cookie] = true
+		}
+	}
+	return out
+}
+
+// pathConflict looks for a live socket, or something else, at a unix path.
+func (h *Host) pathConflict(ctx context.Context, a service.Address, ours []supervisor.Slot) error {
+	info, err := os.Lstat(a.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", supervisor.ErrAddressInUse, err)
+	}
+	if info.Mode()&fs.ModeSocket == 0 {
+		return fmt.Errorf("%w: %s exists and is not a socket: remove it or choose another path", supervisor.ErrAddressInUse, a.Path)
+	}
+	for _, s := range ours {
+		if s.(*slot).publishedAt(a) {
+			return nil
+		}
+	}
+	c, err := (&net.Dialer{}).DialContext(ctx, "unix", a.Path)
+	if err != nil {
+		return nil // what a dead program left behind
+	}
+	c.Close()
+	return fmt.Errorf("%w: a foreign process listens on %s: stop it or choose another path", supervisor.ErrAddressInUse, a.Path)
+}
+
+// MemoryFor says whether a second program like the one on a slot fits into what
+// memory is available.
+func (h *Host) MemoryFor(s supervisor.Slot) error {
+	used := residentBytes(s.(*slot).processes())
+	available, err := availableBytes()
+	if err != nil || used == 0 || available >= used {
+		return nil // unknown is not short
+	}
+	return fmt.Errorf("%w: the active generation uses %d MiB and %d MiB are available: free some, or use --force",
+		supervisor.ErrOutOfMemory, used>>20, available>>20)
+}

@@ -1,0 +1,106 @@
+package lifecycle
+
+func (s *State) begin(e Event) error {
+	switch {
+	case s.Upgrading():
+		return ErrUpgrading
+	case s.Halted:
+		return ErrHalted
+	}
+	if t := s.Generation(e.Target); t != nil && t.State == Draining && t.serves() {
+		s.revive(t, e)
+		return nil
+	}
+	if e.Policy.MaxGenerations > 0 && s.Live() >= e.Policy.MaxGenerations {
+		return ErrTooMany
+	}
+	s.Upgrade = &Upgrade{ID: e.ID, Kind: e.Kind, State: UpgradeStarting, Plan: e.Plan, Target: e.Target}
+	if a := s.Active(); a != nil {
+		s.Upgrade.From = a.Number
+	}
+	s.LastNumber++
+	s.LastSlot++
+	s.Upgrade.To = s.LastNumber
+	s.add(Generation{Number: s.LastNumber, Slot: s.LastSlot, State: Starting, Policy: e.Policy}, e.At)
+	return nil
+}
+
+// revive makes a predecessor that still serves active again: a change of
+// weights, not a start.
+func (s *State) revive(t *Generation, e Event) {
+	u := &Upgrade{ID: e.ID, Kind: e.Kind, State: UpgradeSucceeded, To: t.Number, Target: t.Number}
+	if a := s.Active(); a != nil {
+		u.From = a.Number
+		s.turnAway(a, ReasonRolledBack, "", Stopped, e.At)
+	}
+	s.Upgrade = u
+	t.activate()
+	s.Promoted = t.Number
+	s.Fallback = nil
+}
+
+func (s *State) add(g Generation, at Time) {
+	g.order(at)
+	s.Generations = append(s.Generations, g)
+}
+
+func (s *State) remove(number int) {
+	kept := s.Generations[:0]
+	for _, g := range s.Generations {
+		if g.Number != number {
+			kept = append(kept, g)
+		}
+	}
+	s.Generations = kept
+}
+
+// order asks for the next instance of the generation's own program.
+func (g *Generation) order(at Time) {
+	g.Instance++
+	g.Program = g.Number
+	g.Running, g.Ready, g.Overdue = false, false, false
+	g.RestartAt = 0
+	g.StartedAt = at
+	g.Deadline = at.After(g.Policy.ReadyTimeout)
+}
+
+func (g *Generation) activate() {
+	g.State = Active
+	g.Phase = 0
+	g.Ending = 0
+	if g.Ready {
+		g.Deadline = 0
+	}
+	g.Reason, g.Message = "", ""
+}
+
+func (s *State) resume(e Event) error {
+	switch {
+	case s.Upgrading():
+		return ErrUpgrading
+	case s.Live() > 0 && !s.Halted:
+		return ErrRunning
+	case s.Live() > 0, s.Generation(s.Promoted) != nil:
+		return ErrClosing
+	case s.Promoted == 0:
+		return ErrNothingToStart
+	}
+	s.Halted = false
+	s.LastSlot++
+	s.add(Generation{Number: s.Promoted, Slot: s.LastSlot, State: Active, Policy: e.Policy}, e.At)
+	return nil
+}
+
+// booted is what is left after the host restarted: no process, no socket.
+func (s *State) booted(e Event) {
+	if s.Upgrading() {
+		s.Upgrade.end(UpgradeFailed, ReasonHostRebooted, "the host restarted while the upgrade was under way")
+	}
+	s.Generations = nil
+	s.Fallback = nil
+	if s.Halted || s.Promoted == 0 {
+		return
+	}
+	s.LastSlot++
+	s.add(Generation{Number: s.Promoted, Slot: s.LastSlot, State: Active, Policy: e.Policy}, e.At)
+}

@@ -1,0 +1,207 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"strconv"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+
+	"github.com/gracefleet/gracefleet/agent/internal/service"
+	"github.com/gracefleet/gracefleet/agent/internal/store"
+	"github.com/gracefleet/gracefleet/api"
+	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
+)
+
+// artifactService is the contract's ArtifactService.
+type artifactService struct {
+	pb.UnimplementedArtifactServiceServer
+	store Store
+	users func(digest string) []string
+}
+
+type uploadStream = grpc.ClientStreamingServer[pb.UploadArtifactRequest, pb.UploadArtifactResponse]
+
+// UploadArtifact receives one artifact. Whatever ends it early, the bytes that
+// came stay, and errors say how many those are.
+func (a *artifactService) UploadArtifact(stream uploadStream) error {
+	h, err := receiveHeader(stream)
+	if err != nil {
+		return err
+	}
+	upload, committed, err := a.store.BeginUpload(h.GetDigest(), h.GetSizeBytes(), h.GetFileName(), storedLabels(h))
+	if err != nil {
+		return err
+	}
+	// Makes durable what came, and does nothing after Commit.
+	defer upload.Close()
+	if committed < h.GetSizeBytes() {
+		if h.GetOffset() != committed {
+			return wrongOffset(h, committed)
+		}
+		if committed, err = receiveChunks(stream, upload, committed); err != nil {
+			return withCommitted(err, committed)
+		}
+	}
+	artifact, err := upload.Commit()
+	if errors.Is(err, store.ErrIncomplete) {
+		return withCommitted(err, committed)
+	}
+	if err != nil {
+		return err
+	}
+	return stream.SendAndClose(&pb.UploadArtifactResponse{Artifact: a.message(artifact)})
+}
+
+func receiveHeader(stream uploadStream) (*pb.UploadHeader, error) {
+	first, err := stream.Recv()
+	if errors.Is(err, io.EOF) || (err == nil && first.GetHeader() == nil) {
+		return nil, invalid("header", "the first message must be the header")
+	}
+	if err != nil {
+		return nil, err
+	}
+	h := first.GetHeader()
+	c := &checker{}
+	c.failed("header.digest", service.CheckDigest(h.GetDigest()))
+	c.that(h.GetOffset() >= 0 && h.GetOffset() <= max(h.GetSizeBytes(), 0), "header.offset", "is not within the artifact")
+	c.that(h.GetDeltaBase() == "", "header.delta_base", "not supported by this agent yet")
+	c.text("header.file_name", h.GetFileName(), maxText)
+	c.text("header.version", h.GetVersion(), maxText)
+	c.labels(h.GetLabels())
+	return h, c.err()
+}
+
+func (c *checker) labels(labels map[string]string) {
+	c.that(len(labels) <= maxLabels, "header.labels", "at most 64")
+	for k, v := range labels {
+		field := "header.labels." + clean(k, 64)
+		c.that(k != "" && k != service.VersionLabel, field, "the name is empty or reserved")
+		c.text(field, k, maxText)
+		c.text(field, v, maxReason)
+	}
+}
+
+// receiveChunks writes until the client has sent everything, and returns how
+// many bytes the store then holds.
+func receiveChunks(stream uploadStream, upload *store.Upload, committed int64) (int64, error) {
+	for {
+		m, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return committed, nil
+		}
+		if err != nil {
+			return committed, err
+		}
+		chunk, ok := m.GetPart().(*pb.UploadArtifactRequest_Chunk)
+		if !ok {
+			return committed, invalid("chunk", "after the header come chunks only")
+		}
+		if len(chunk.Chunk) > api.MaxChunk {
+			return committed, invalid("chunk", "%d bytes: at most %d", len(chunk.Chunk), api.MaxChunk)
+		}
+		n, err := upload.Write(chunk.Chunk)
+		committed += int64(n)
+		if err != nil {
+			return committed, err
+		}
+	}
+}
+
+func wrongOffset(h *pb.UploadHeader, committed int64) error {
+	return &api.Error{
+		Code: codes.FailedPrecondition, Reason: pb.Reason_REASON_INVALID,
+		Message:  fmt.Sprintf("upload of %s: the agent holds %d bytes, the upload goes on at %d: start at %d", h.GetDigest(), committed, h.GetOffset(), committed),
+		Metadata: committedMetadata(committed),
+	}
+}
+
+func withCommitted(err error, committed int64) error {
+	return &withMetadata{error: err, metadata: committedMetadata(committed)}
+}
+
+func committedMetadata(committed int64) map[string]string {
+	return map[string]string{api.MetadataCommittedBytes: strconv.FormatInt(committed, 10)}
+}
+
+// storedLabels are the labels with the version among them.
+func storedLabels(h *pb.UploadHeader) map[string]string {
+	labels := map[string]string{}
+	maps.Copy(labels, h.GetLabels())
+	if h.GetVersion() != "" {
+		labels[service.VersionLabel] = h.GetVersion()
+	}
+	return labels
+}
+
+func (a *artifactService) message(x store.Artifact) *pb.Artifact {
+	labels := maps.Clone(x.Labels)
+	delete(labels, service.VersionLabel)
+	return &pb.Artifact{
+		Digest: x.Digest, SizeBytes: x.Size, CreateTime: newTimestamp(x.Created), FileName: x.Name,
+		Version: x.Labels[service.VersionLabel], UsedBy: a.users(x.Digest), Labels: labels,
+	}
+}
+
+// GetUploadStatus says how much of an artifact the host holds.
+func (a *artifactService) GetUploadStatus(_ context.Context, r *pb.GetUploadStatusRequest) (*pb.GetUploadStatusResponse, error) {
+	if err := checkDigest(r.GetDigest()); err != nil {
+		return nil, err
+	}
+	state, err := a.store.UploadStatus(r.GetDigest())
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return nil, err
+	}
+	return &pb.GetUploadStatusResponse{CommittedBytes: state.Committed, Complete: state.Complete}, nil
+}
+
+// ListArtifacts returns a page of the stored artifacts, newest first.
+func (a *artifactService) ListArtifacts(_ context.Context, r *pb.ListArtifactsRequest) (*pb.ListArtifactsResponse, error) {
+	list, err := a.store.ListArtifacts()
+	if err != nil {
+		return nil, err
+	}
+	var all []item[*pb.Artifact]
+	for _, x := range list {
+		all = append(all, item[*pb.Artifact]{timeKey(x.Created, x.Digest), a.message(x)})
+	}
+	artifacts, next, err := page(all, true, r.GetPageSize(), r.GetPageToken())
+	if err != nil {
+		return nil, err
+	}
+	return &pb.ListArtifactsResponse{Artifacts: artifacts, NextPageToken: next}, nil
+}
+
+// DeleteArtifact removes an artifact that no kept generation refers to.
+func (a *artifactService) DeleteArtifact(ctx context.Context, r *pb.DeleteArtifactRequest) (*pb.DeleteArtifactResponse, error) {
+	c := &checker{}
+	c.failed("digest", service.CheckDigest(r.GetDigest()))
+	c.caller(ctx, r.GetRequestId(), r.GetReason())
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	if _, err := a.store.GetArtifact(r.GetDigest()); err != nil {
+		return nil, err
+	}
+	if users := a.users(r.GetDigest()); len(users) > 0 {
+		return nil, fmt.Errorf("artifact %s: %w: kept generations of %v refer to it", r.GetDigest(), store.ErrInUse, users)
+	}
+	if r.GetValidateOnly() {
+		return &pb.DeleteArtifactResponse{}, nil
+	}
+	err := a.store.DeleteArtifact(r.GetDigest(), func(digest string) bool { return len(a.users(digest)) > 0 })
+	if err != nil {
+		return nil, err
+	}
+	return &pb.DeleteArtifactResponse{}, nil
+}
+
+func checkDigest(digest string) error {
+	c := &checker{}
+	c.failed("digest", service.CheckDigest(digest))
+	return c.err()
+}

@@ -1,0 +1,95 @@
+package server
+
+import (
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/gracefleet/gracefleet/agent/internal/service"
+	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
+)
+
+func (c *checker) fromUpgrade(m *pb.UpgradePolicy) service.Upgrade {
+	c.later(m.GetOverlap() != "" && m.GetOverlap() != "full", "upgrade.overlap")
+	c.later(m.GetOverlapLimit() != nil, "upgrade.overlap_limit")
+	return service.Upgrade{
+		Steps:          fromSteps(m.GetSteps()),
+		Hold:           c.durationOr("upgrade.hold", m.GetHold(), service.DefaultHold),
+		MinConnections: int(m.GetMinConnections()),
+		StepTimeout:    c.positive("upgrade.step_timeout", m.GetStepTimeout()),
+		Soak:           c.durationOr("upgrade.soak", m.GetSoak(), service.DefaultSoak),
+		RollbackWindow: c.durationOr("upgrade.rollback_window", m.GetRollbackWindow(), service.DefaultRollbackWindow),
+		Check:          c.fromCheck(m.GetCheck()),
+	}
+}
+
+func (c *checker) fromCheck(m *pb.Check) *service.Check {
+	if m == nil {
+		return nil
+	}
+	return &service.Check{
+		Probe:    c.fromProbe("upgrade.check", m.GetProbe()),
+		Interval: c.positive("upgrade.check.interval", m.GetInterval()),
+		Failures: int(m.GetFailures()),
+	}
+}
+
+func fromSteps(list []*pb.CanaryStep) []service.Step {
+	var out []service.Step
+	for _, s := range list {
+		out = append(out, service.Step{Weight: int(s.GetWeight()), Manual: s.GetManual()})
+	}
+	return out
+}
+
+func (c *checker) fromDrain(m *pb.DrainPolicy) service.Drain {
+	c.later(m.GetNudge().AsDuration() != 0, "drain.nudge")
+	c.later(m.GetAtDeadline() != "" && m.GetAtDeadline() != "kill", "drain.at_deadline")
+	d := service.Drain{
+		Mode:           service.DrainMode(m.GetMode()),
+		Patience:       c.durationOr("drain.patience", m.GetPatience(), 0),
+		Timeout:        c.positive("drain.timeout", m.GetTimeout()),
+		MaxGenerations: int(m.GetMaxGenerations()),
+	}
+	if m.GetSignal() != "" {
+		number, err := service.ParseSignal(m.GetSignal())
+		c.failed("drain.signal", err)
+		d.Signal = number
+	}
+	return d
+}
+
+func (c *checker) fromRestart(m *pb.RestartPolicy) service.Restart {
+	return service.Restart{
+		Policy:     service.RestartPolicy(m.GetPolicy()),
+		Backoff:    c.positive("restart.backoff", m.GetBackoff()),
+		MaxBackoff: c.positive("restart.max_backoff", m.GetMaxBackoff()),
+		Hold:       c.durationOr("restart.hold", m.GetHold(), service.DefaultRestartHold),
+	}
+}
+
+func toUpgradePolicy(u service.Upgrade) *pb.UpgradePolicy {
+	m := &pb.UpgradePolicy{
+		Hold: durationpb.New(u.Hold), MinConnections: count(u.MinConnections), StepTimeout: durationpb.New(u.StepTimeout),
+		Soak: durationpb.New(u.Soak), RollbackWindow: durationpb.New(u.RollbackWindow),
+	}
+	for _, s := range u.Steps {
+		m.Steps = append(m.Steps, &pb.CanaryStep{Weight: count(s.Weight), Manual: s.Manual})
+	}
+	if u.Check != nil {
+		m.Check = &pb.Check{Probe: toProbe(u.Check.Probe), Interval: durationpb.New(u.Check.Interval), Failures: count(u.Check.Failures)}
+	}
+	return m
+}
+
+func toDrainPolicy(d service.Drain) *pb.DrainPolicy {
+	return &pb.DrainPolicy{
+		Mode: string(d.Mode), Patience: durationpb.New(d.Patience), Signal: service.SignalName(d.Signal),
+		Timeout: durationpb.New(d.Timeout), MaxGenerations: count(d.MaxGenerations),
+	}
+}
+
+func toRestartPolicy(r service.Restart) *pb.RestartPolicy {
+	return &pb.RestartPolicy{
+		Policy: string(r.Policy), Backoff: durationpb.New(r.Backoff), MaxBackoff: durationpb.New(r.MaxBackoff),
+		Hold: durationpb.New(r.Hold),
+	}
+}

@@ -1,0 +1,71 @@
+package server
+
+import (
+	"context"
+	"time"
+
+	"github.com/gracefleet/gracefleet/agent/internal/store"
+	"github.com/gracefleet/gracefleet/agent/internal/supervisor"
+)
+
+// Supervisor is what the server needs of the owner of all services. Its errors
+// are the sentinels of package supervisor, *service.InvalidError, or have a
+// method Metadata() map[string]string with details for programs.
+type Supervisor interface {
+	Apply(context.Context, supervisor.ApplyRequest) (supervisor.ApplyResult, error)
+	Get(ctx context.Context, name string) (supervisor.Status, error)
+	List(context.Context) ([]supervisor.Status, error)
+	Stop(context.Context, supervisor.ServiceCommand) (supervisor.Status, error)
+	Start(context.Context, supervisor.ServiceCommand) (supervisor.Status, error)
+	Reload(context.Context, supervisor.ServiceCommand) (s supervisor.Status, confirmed bool, err error)
+	Delete(context.Context, supervisor.ServiceCommand) error
+	Generations(ctx context.Context, name string) ([]supervisor.Generation, error)
+
+	Upgrade(context.Context, supervisor.UpgradeRequest) (supervisor.UpgradeResult, error)
+	Rollback(context.Context, supervisor.RollbackRequest) (supervisor.UpgradeResult, error)
+	Promote(context.Context, supervisor.UpgradeCommand) (supervisor.Upgrade, error)
+	Abort(context.Context, supervisor.UpgradeCommand) (supervisor.Upgrade, error)
+	// Upgrades are newest first.
+	Upgrades(ctx context.Context, name string) ([]supervisor.Upgrade, error)
+
+	// WatchEvents and Watch call fn from the caller's goroutine; a slow fn holds
+	// up nobody else. An error of fn ends them.
+	WatchEvents(ctx context.Context, service string, after int64, follow bool, fn func(supervisor.Event) error) error
+	Watch(ctx context.Context, name string, interval time.Duration, fn func(s supervisor.Status, deleted string) error) error
+
+	// ArtifactUsers names the services with a kept generation of an artifact.
+	ArtifactUsers(digest string) []string
+}
+
+// Store is what the server needs of the state directory; *store.Store is one.
+type Store interface {
+	BeginUpload(digest string, size int64, name string, labels map[string]string) (u *store.Upload, committed int64, err error)
+	UploadStatus(digest string) (store.UploadState, error)
+	GetArtifact(digest string) (store.Artifact, error)
+	ListArtifacts() ([]store.Artifact, error)
+	DeleteArtifact(digest string, inUse func(digest string) bool) error
+	Tail(ctx context.Context, o store.TailOptions, emit func(store.Line) error) error
+}
+
+// Info describes the agent and its host.
+type Info struct {
+	Host         string
+	Version      string
+	StateID      string
+	Platform     string // such as linux/amd64
+	Kernel       string
+	Started      time.Time
+	PID          int
+	Capabilities []Capability
+	Degraded     []string
+	StateDir     string
+	RuntimeDir   string
+}
+
+// Capability is one thing the agent uses where the host offers it.
+type Capability struct {
+	Name      string
+	Available bool
+	Detail    string
+	Fallback  string
+}

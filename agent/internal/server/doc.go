@@ -1,0 +1,21 @@
+// Package server is the agent's gRPC side: it checks what comes in, turns it
+// into the words of the domain, asks the supervisor or the store, and turns the
+// answer back. It decides nothing.
+//
+// A call passes intercept.go (caller, permission, panics, errors), then the
+// method in its service's file, and on its way out errors.go.
+//
+//   - server.go: the server, its life and its end
+//   - deps.go: what it needs of the supervisor and the store
+//   - supervisor.go, upgrade.go, artifact.go, agent.go: one gRPC service each
+//   - watch.go, logs.go: the streams of SupervisorService
+//   - check.go: rules for fields of requests
+//   - page.go: pages of lists
+//   - convert.go, convert_spec.go, convert_policy.go: the only border to the
+//     contract's types
+//   - errors.go: errors to codes and reasons, one table
+//   - intercept.go: what happens around every call
+//   - permission.go: what each method asks for; what is not listed is denied
+//   - peer.go: who is at the other end of the socket
+//   - limits.go: how much a client may ask of the agent
+package server

@@ -1,0 +1,63 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"runtime/debug"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+
+	"github.com/gracefleet/gracefleet/api"
+	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
+)
+
+// unary surrounds every call with one answer.
+func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (answer any, err error) {
+	err = s.guard(ctx, info.FullMethod, func() error {
+		answer, err = handler(ctx, req)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return answer, nil
+}
+
+// stream surrounds every call that streams; its context ends with the server.
+func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	ctx, cancel := context.WithCancelCause(ss.Context())
+	defer cancel(nil)
+	defer context.AfterFunc(s.stopping, func() { cancel(errStopping) })()
+	return s.guard(ctx, info.FullMethod, func() error {
+		return handler(srv, &boundStream{ServerStream: ss, ctx: ctx})
+	})
+}
+
+// boundStream is a stream with another context.
+type boundStream struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+func (b *boundStream) Context() context.Context { return b.ctx }
+
+// guard authorises a call, turns its error into a status and its panic into an
+// error: one bad request must not take the agent down.
+func (s *Server) guard(ctx context.Context, method string, call func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			s.log.Error("call panicked", "method", method, "panic", r, "stack", string(debug.Stack()))
+			err = &api.Error{Code: codes.Internal, Reason: pb.Reason_REASON_INTERNAL, Message: "the agent failed in this call: its log says how; the services are not touched by that"}
+		}
+	}()
+	if err := authorise(ctx, method); err != nil {
+		return err
+	}
+	err = toStatus(ctx, call())
+	var e *api.Error
+	if errors.As(err, &e) && e.Code == codes.Internal {
+		s.log.Error("call failed", "method", method, "error", e.Message)
+	}
+	return err
+}

@@ -1,0 +1,160 @@
+package service
+
+import (
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Limits of a specification.
+const (
+	MaxSpecBytes = 128 << 10 // as JSON
+	MaxSockets   = 64
+	MaxSteps     = 100
+)
+
+const (
+	day                 = 24 * time.Hour
+	artifactPlaceholder = "{artifact}"
+)
+
+var (
+	envForm         = regexp.MustCompile(`\A[A-Za-z_][A-Za-z0-9_]*\z`)
+	userForm        = regexp.MustCompile(`\A[A-Za-z_][A-Za-z0-9_.-]{0,30}\$?\z`)
+	placeholderForm = regexp.MustCompile(`\{[a-z_]+([.:][^{}]*)?\}`)
+	// laterForm are placeholders that arguments will know; taken literally
+	// today, they would change their meaning with the agent's version.
+	laterForm = regexp.MustCompile(`\{(file:[^{}]*|fd:[^{}]*|host\.[^{}]*|generation_dir)\}`)
+)
+
+// Validate lists everything that is wrong with a specification that went
+// through WithDefaults, as an *InvalidError. Whether the host can fulfil it
+// (user, artifact, addresses in use) is not asked.
+func (s Spec) Validate() error {
+	c := &checker{}
+	c.failed("name", CheckName(s.Name))
+	c.failed("artifact", CheckArtifact(s.Artifact))
+	c.command(s)
+	c.env(s.Env)
+	c.failed("user", checkUser(s.User))
+	if s.WorkingDirectory != "" && s.WorkingDirectory != "/" {
+		c.failed("working_directory", checkPath(s.WorkingDirectory))
+	}
+	c.that(s.Handover.Dialect == DefaultDialect, "handover.dialect", "%q is not known: want %s", s.Handover.Dialect, DefaultDialect)
+	c.sockets(s.Sockets)
+	c.readiness(s)
+	c.upgrade(s)
+	c.drain(s)
+	c.restart(s.Restart)
+	c.number("keep_generations", s.KeepGenerations, 0, 100)
+	c.size(s)
+	return c.err()
+}
+
+// checker collects violations.
+type checker struct{ violations []Violation }
+
+func (c *checker) err() error {
+	if len(c.violations) == 0 {
+		return nil
+	}
+	return &InvalidError{Violations: c.violations}
+}
+
+func (c *checker) add(field, format string, args ...any) {
+	c.violations = append(c.violations, Violation{Field: field, Reason: fmt.Sprintf(format, args...)})
+}
+
+func (c *checker) that(ok bool, field, format string, args ...any) {
+	if !ok {
+		c.add(field, format, args...)
+	}
+}
+
+func (c *checker) failed(field string, err error) {
+	if err != nil {
+		c.add(field, "%v", err)
+	}
+}
+
+func (c *checker) number(field string, n, low, high int) {
+	c.that(n >= low && n <= high, field, "%d is not from %d to %d", n, low, high)
+}
+
+func (c *checker) duration(field string, d, low, high time.Duration) {
+	c.that(d >= low && d <= high, field, "%s is not from %s to %s", formatDuration(d), formatDuration(low), formatDuration(high))
+}
+
+func (c *checker) size(s Spec) {
+	// A Spec holds nothing that JSON cannot express.
+	data, err := json.Marshal(s)
+	c.failed("spec", err)
+	c.that(len(data) <= MaxSpecBytes, "spec", "%d bytes in all: at most %d", len(data), MaxSpecBytes)
+}
+
+func (c *checker) command(s Spec) {
+	uses := false
+	for i, word := range s.Command {
+		field := fmt.Sprintf("command[%d]", i)
+		c.that(!strings.Contains(word, "\x00"), field, "contains NUL")
+		for _, p := range placeholderForm.FindAllString(word, -1) {
+			c.that(p == artifactPlaceholder, field, "placeholder %s is not known: there is only %s", p, artifactPlaceholder)
+		}
+		uses = uses || strings.Contains(word, artifactPlaceholder)
+	}
+	c.that(uses, "command", "does not contain %s: an upgrade would change nothing", artifactPlaceholder)
+	if len(s.Command) > 0 && s.Command[0] != artifactPlaceholder {
+		c.failed("command[0]", checkPath(s.Command[0]))
+	}
+	for i, arg := range s.Args {
+		field := fmt.Sprintf("args[%d]", i)
+		c.that(!strings.Contains(arg, "\x00"), field, "contains NUL")
+		later := laterForm.FindString(arg)
+		c.that(later == "", field, "placeholder %s is not supported by this agent yet", later)
+	}
+}
+
+func (c *checker) env(env map[string]string) {
+	for _, name := range sortedKeys(env) {
+		field := "env." + name
+		switch {
+		case !envForm.MatchString(name):
+			c.add(fmt.Sprintf("env[%.80q]", name), "a name consists of letters, digits and _, and does not begin with a digit")
+		case reservedEnv(name):
+			c.add(field, "is set by the agent itself")
+		case strings.Contains(env[name], "\x00"):
+			c.add(field, "the value contains NUL")
+		}
+	}
+}
+
+func reservedEnv(name string) bool {
+	return name == "NOTIFY_SOCKET" || strings.HasPrefix(name, "GRACEFLEET_") ||
+		strings.HasPrefix(name, "LISTEN_") || strings.HasPrefix(name, "WATCHDOG_")
+}
+
+func checkUser(user string) error {
+	if user == "" || userForm.MatchString(user) {
+		return nil
+	}
+	// (uid_t)-1 means "leave unchanged" to setresuid(2).
+	if id, err := strconv.ParseUint(user, 10, 32); err == nil && id < 1<<32-1 && strconv.FormatUint(id, 10) == user {
+		return nil
+	}
+	return fmt.Errorf("%.80q is neither a user's name nor a number", user)
+}
+
+func (c *checker) restart(r Restart) {
+	switch r.Policy {
+	case RestartAlways, RestartOnFailure, RestartNever:
+	default:
+		c.add("restart.policy", "%.80q is not known: want always, on_failure or never", r.Policy)
+	}
+	c.duration("restart.backoff", r.Backoff, time.Millisecond, time.Hour)
+	c.duration("restart.max_backoff", r.MaxBackoff, time.Millisecond, day)
+	c.that(r.MaxBackoff >= r.Backoff, "restart.max_backoff", "%s is less than the backoff, %s", formatDuration(r.MaxBackoff), formatDuration(r.Backoff))
+	c.duration("restart.hold", r.Hold, 0, time.Hour)
+}

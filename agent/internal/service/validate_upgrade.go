@@ -1,0 +1,53 @@
+package service
+
+import (
+	"fmt"
+	"time"
+)
+
+func (c *checker) upgrade(s Spec) {
+	u := s.Upgrade
+	c.failed("upgrade.steps", CheckSteps(u.Steps))
+	c.duration("upgrade.hold", u.Hold, 0, 30*day)
+	c.number("upgrade.min_connections", u.MinConnections, 0, 1_000_000_000)
+	c.duration("upgrade.step_timeout", u.StepTimeout, time.Millisecond, 30*day)
+	c.that(u.MinConnections == 0 || u.StepTimeout > u.Hold, "upgrade.step_timeout",
+		"%s is not more than the hold, %s: no step could wait for its connections", formatDuration(u.StepTimeout), formatDuration(u.Hold))
+	c.duration("upgrade.soak", u.Soak, 0, 30*day)
+	c.duration("upgrade.rollback_window", u.RollbackWindow, 0, 30*day)
+	c.check(u.Check, s.Sockets)
+}
+
+// CheckSteps says whether canary steps rise from 0.01 % to 99.99 %.
+func CheckSteps(steps []Step) error {
+	if len(steps) > MaxSteps {
+		return fmt.Errorf("%d steps: at most %d", len(steps), MaxSteps)
+	}
+	last := 0
+	for _, s := range steps {
+		if s.Weight < 1 || s.Weight > 9999 {
+			return fmt.Errorf("%s is not from 0.01%% to 99.99%%", formatPercent(s.Weight))
+		}
+		if s.Weight <= last {
+			return fmt.Errorf("%s does not rise above %s", formatPercent(s.Weight), formatPercent(last))
+		}
+		last = s.Weight
+	}
+	return nil
+}
+
+func (c *checker) drain(s Spec) {
+	d := s.Drain
+	switch d.Mode {
+	case DrainPatient, DrainSignal:
+	default:
+		c.add("drain.mode", "%.80q is not known: want patient or signal", d.Mode)
+	}
+	c.duration("drain.patience", d.Patience, 0, 365*day)
+	c.that(d.Patience <= 0 || d.Mode != DrainSignal, "drain.patience", "is of no use with mode: signal")
+	c.that(d.Mode != DrainPatient || d.Patience != 0 || s.countable(), "drain.patience",
+		"datagram sockets have no connections to wait for: set a limit, or mode: signal")
+	c.that(SignalName(d.Signal) != "", "drain.signal", "%d is not a signal that ends a program gracefully", d.Signal)
+	c.duration("drain.timeout", d.Timeout, time.Millisecond, 30*day)
+	c.number("drain.max_generations", d.MaxGenerations, 2, 64)
+}

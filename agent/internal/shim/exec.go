@@ -1,0 +1,202 @@
+package shim
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"math"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// firstSocket is the first descriptor after stdin, stdout and stderr; the
+// stage's own descriptor follows the last socket.
+const firstSocket = 3
+
+// stageOrders is what the exec stage is told, up to the end of file.
+type stageOrders struct {
+	Program Program `json:"program"`
+	Sockets int     `json:"sockets"`
+}
+
+// Exec is the exec stage: a process that becomes the program. It exists because
+// only the final process can put its own pid into LISTEN_PID, and because
+// identity and limits must change after the fork. The shim is at the other end of fd, and is told of
+// every failure from there on; otherwise Exec does not return.
+func Exec(fd int) error {
+	runtime.LockOSThread() // no_new_privs and the signal mask belong to a thread
+	if _, err := unix.Getpeername(fd); err != nil {
+		return errors.New("the exec stage is started by a shim")
+	}
+	pipe := os.NewFile(uintptr(fd), "exec stage")
+	raw, err := io.ReadAll(pipe)
+	if err != nil {
+		return err
+	}
+	var o stageOrders
+	if err := json.Unmarshal(raw, &o); err != nil {
+		return err
+	}
+	failed := become(&o.Program, firstSocket+o.Sockets)
+	verdict, err := json.Marshal(failed)
+	if err != nil {
+		return err
+	}
+	_, err = pipe.Write(verdict)
+	return err
+}
+
+func sendOrders(f *os.File, o stageOrders) error {
+	b, err := json.Marshal(o)
+	if err != nil {
+		return err
+	}
+	if _, err := f.Write(b); err != nil {
+		return err
+	}
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	cerr := raw.Control(func(fd uintptr) { err = unix.Shutdown(int(fd), unix.SHUT_WR) })
+	return errors.Join(cerr, err)
+}
+
+func parseVerdict(b []byte) *ExecError {
+	e := &ExecError{}
+	if err := json.Unmarshal(b, e); err != nil {
+		return execError("exec stage", "", err)
+	}
+	return e
+}
+
+// become changes this process step by step into the program. Limits come before
+// the identity, which could not raise them; no_new_privs after it; the directory
+// last, with the rights of the program's user.
+func become(p *Program, firstUnused int) *ExecError {
+	if e := limit(p.Nofile); e != nil {
+		return e
+	}
+	if e := identify(p.User); e != nil {
+		return e
+	}
+	if p.NoNewPrivs {
+		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+			return execError("set no_new_privs", "", err)
+		}
+	}
+	dir := p.Dir
+	if dir == "" {
+		dir = "/"
+	}
+	if err := unix.Chdir(dir); err != nil {
+		return execError("change to the working directory", dir, err)
+	}
+	unix.Umask(p.Umask)
+	if err := closeFrom(firstUnused); err != nil {
+		return execError("close descriptors", "", err)
+	}
+	resetSignals()
+	return replace(p.Path, p.Argv, environment(p))
+}
+
+func limit(nofile int) *ExecError {
+	if nofile <= 0 {
+		return nil
+	}
+	var l syscall.Rlimit
+	err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l)
+	if err == nil {
+		l.Cur, l.Max = uint64(nofile), max(l.Max, uint64(nofile))
+		// The syscall package must know, or it restores the old limit at exec.
+		err = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &l)
+	}
+	if err != nil {
+		return execError("set the descriptor limit", strconv.Itoa(nofile), err)
+	}
+	return nil
+}
+
+func identify(u *User) *ExecError {
+	if u == nil || (os.Geteuid() != 0 && os.Geteuid() == int(u.UID)) {
+		return nil
+	}
+	groups := make([]int, len(u.Groups))
+	for i, g := range u.Groups {
+		groups[i] = int(g)
+	}
+	if err := syscall.Setgroups(groups); err != nil {
+		return execError("set groups", "", err)
+	}
+	if err := syscall.Setresgid(int(u.GID), int(u.GID), int(u.GID)); err != nil {
+		return execError("set group", strconv.Itoa(int(u.GID)), err)
+	}
+	if err := syscall.Setresuid(int(u.UID), int(u.UID), int(u.UID)); err != nil {
+		return execError("set user", strconv.Itoa(int(u.UID)), err)
+	}
+	return nil
+}
+
+// closeFrom marks descriptors closed on exec; the stage's own must live until
+// then, since its end is the news of success.
+func closeFrom(first int) error {
+	err := unix.CloseRange(uint(first), math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
+	if err == nil {
+		return nil
+	}
+	entries, err := os.ReadDir("/proc/self/fd") // before Linux 5.11
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd >= first {
+			unix.CloseOnExec(fd)
+		}
+	}
+	return nil
+}
+
+// environment is the program's, with the variables that name its own pid; a
+// value given for one of those would be found first, so it is left out.
+func environment(p *Program) []string {
+	pid := strconv.Itoa(os.Getpid())
+	env := slices.DeleteFunc(slices.Clone(p.Env), func(kv string) bool {
+		name, _, _ := strings.Cut(kv, "=")
+		return slices.Contains(p.PIDEnv, name)
+	})
+	for _, name := range p.PIDEnv {
+		env = append(env, name+"="+pid)
+	}
+	return env
+}
+
+// resetSignals gives the program what init would: nothing blocked, nothing
+// ignored. Handlers fall away by execve, SIG_IGN would not.
+func resetSignals() {
+	for sig := 1; sig <= 64; sig++ {
+		defaultAction(sig)
+	}
+	var none unix.Sigset_t
+	unix.PthreadSigmask(unix.SIG_SETMASK, &none, nil)
+}
+
+// replace replaces the process. A file that was just written may still be open
+// for writing in a child that another thread is forking: ETXTBSY passes.
+func replace(path string, argv, env []string) *ExecError {
+	err := syscall.Exec(path, argv, env)
+	for pause := time.Millisecond; err == syscall.ETXTBSY && pause <= 32*time.Millisecond; pause *= 2 {
+		time.Sleep(pause)
+		err = syscall.Exec(path, argv, env)
+	}
+	if errors.Is(err, syscall.EINVAL) && strings.ContainsRune(path+strings.Join(argv, "")+strings.Join(env, ""), 0) {
+		return &ExecError{Stage: "execve", Path: path, Errno: syscall.EINVAL, Detail: "an argument or variable holds a NUL"}
+	}
+	return execError("execve", path, err)
+}

@@ -1,0 +1,120 @@
+package socket
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// Process is who holds a socket.
+type Process struct {
+	PID     int
+	Program string // path of the executable, or the command's name
+	Unit    string // systemd unit; empty if there is none
+}
+
+// Holder finds a process that holds the socket with this inode. It reads
+// /proc/PID/fd, so an ordinary user finds only processes of their own.
+func Holder(inode uint64) (Process, bool) {
+	p, ok := holders(map[uint64]bool{inode: true})[inode]
+	return p, ok
+}
+
+// holders scans /proc once; of several holders the lowest pid counts.
+func holders(inodes map[uint64]bool) map[uint64]Process {
+	found := map[uint64]Process{}
+	for _, pid := range pids() {
+		if len(found) == len(inodes) {
+			break
+		}
+		sockets, _ := socketsOf(pid)
+		for ino := range sockets {
+			if _, known := found[ino]; inodes[ino] && !known {
+				found[ino] = describe(pid)
+			}
+		}
+	}
+	return found
+}
+
+func pids() []int {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil
+	}
+	var out []int
+	for _, e := range entries {
+		if pid, err := strconv.Atoi(e.Name()); err == nil {
+			out = append(out, pid)
+		}
+	}
+	return out
+}
+
+// socketsOf returns the inodes of the sockets that a process holds.
+func socketsOf(pid int) (map[uint64]bool, error) {
+	dir, err := os.Open(filepath.Join("/proc", strconv.Itoa(pid), "fd"))
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return nil, err
+	}
+	out := map[uint64]bool{}
+	for _, n := range names {
+		target, err := os.Readlink(filepath.Join(dir.Name(), n))
+		if err != nil {
+			continue // closed meanwhile
+		}
+		if ino, ok := socketInode(target); ok {
+			out[ino] = true
+		}
+	}
+	return out, nil
+}
+
+// socketInode reads "socket:[N]".
+func socketInode(link string) (uint64, bool) {
+	s, ok := strings.CutPrefix(link, "socket:[")
+	if !ok {
+		return 0, false
+	}
+	ino, err := strconv.ParseUint(strings.TrimSuffix(s, "]"), 10, 64)
+	return ino, err == nil
+}
+
+func describe(pid int) Process {
+	dir := filepath.Join("/proc", strconv.Itoa(pid))
+	p := Process{PID: pid}
+	if exe, err := os.Readlink(filepath.Join(dir, "exe")); err == nil {
+		p.Program = exe
+	} else if comm, err := os.ReadFile(filepath.Join(dir, "comm")); err == nil {
+		p.Program = strings.TrimSpace(string(comm))
+	}
+	if b, err := os.ReadFile(filepath.Join(dir, "cgroup")); err == nil {
+		p.Unit = unitOf(string(b))
+	}
+	return p
+}
+
+// unitOf finds the innermost service, socket or scope in /proc/PID/cgroup, whose
+// lines are "ID:CONTROLLERS:PATH"; systemd's are those with ID 0 or name=systemd.
+func unitOf(cgroups string) string {
+	for line := range strings.Lines(cgroups) {
+		f := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(f) != 3 || (f[0] != "0" && f[1] != "name=systemd") {
+			continue
+		}
+		parts := strings.Split(f[2], "/")
+		for i := len(parts) - 1; i >= 0; i-- {
+			switch filepath.Ext(parts[i]) {
+			case ".service", ".scope", ".socket":
+				return parts[i]
+			}
+		}
+	}
+	return ""
+}

@@ -1,0 +1,81 @@
+package socket
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// WatchQueue calls found when something waits on the socket: once at the start
+// if it does already, then whenever more arrives. It costs nothing meanwhile. It
+// returns when ctx ends, with its error; f must stay open until then.
+func WatchQueue(ctx context.Context, f *os.File, found func()) error {
+	ep, err := epollOn(f)
+	if err != nil {
+		return fmt.Errorf("watch the queue of %s: %w", f.Name(), err)
+	}
+	defer ep.Close()
+	return eachReadable(ctx, ep, func(fd int) (bool, error) {
+		var ev [1]unix.EpollEvent
+		n, err := unix.EpollWait(fd, ev[:], 0)
+		if err == unix.EINTR || (err == nil && n == 0) {
+			return false, nil
+		}
+		if err == nil && ev[0].Events&unix.EPOLLIN != 0 {
+			found()
+		}
+		return err == nil, err
+	})
+}
+
+// epollOn watches f edge-triggered, so that a queue nobody empties does not spin.
+// The runtime's poller waits on the epoll descriptor: no thread is kept busy.
+func epollOn(f *os.File) (*os.File, error) {
+	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, err
+	}
+	err = control(f, func(target int) error {
+		ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(target)}
+		return unix.EpollCtl(fd, unix.EPOLL_CTL_ADD, target, &ev)
+	})
+	if err == nil {
+		err = unix.SetNonblock(fd, true)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), "epoll"), nil
+}
+
+// eachReadable calls read whenever f may be readable until ctx ends; read says
+// whether there may be more.
+func eachReadable(ctx context.Context, f *os.File, read func(fd int) (bool, error)) error {
+	c, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	if err := f.SetReadDeadline(time.Time{}); err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { f.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	var inner error
+	err = c.Read(func(fd uintptr) bool {
+		for more := true; more && inner == nil && ctx.Err() == nil; {
+			more, inner = read(int(fd))
+		}
+		return inner != nil || ctx.Err() != nil
+	})
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case inner != nil:
+		return inner
+	}
+	return err
+}

@@ -1,0 +1,236 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Format is the version of the directory's layout that this agent writes. A
+// directory of a higher one is refused.
+const Format = 1
+
+// Defaults of Options.
+const (
+	DefaultUploadLimit = 1 << 30
+	DefaultReserve     = 4 << 20
+	DefaultLogCap      = 64 << 20
+)
+
+// Options of a Store; the zero value means the defaults.
+type Options struct {
+	// UploadLimit is the size in bytes above which an artifact is refused.
+	UploadLimit int64
+	// Reserve is how many bytes are kept for state writes on a full disk;
+	// negative keeps none.
+	Reserve int64
+	// LogCap is how many bytes the logs of one service may take.
+	LogCap int64
+	// OnRotate, when set, is told of every rotation. It is called from the
+	// store's own goroutine
+	// and must neither block nor call the store.
+	OnRotate func(Rotation)
+}
+
+// Store is an open state directory. Its methods are safe for concurrent use.
+type Store struct {
+	dir     string
+	id      string
+	boot    string
+	options Options
+	lock    *os.File
+	reserve *reserve
+	names   keyed
+
+	mu      sync.Mutex
+	uploads map[string]bool       // digests with an open Upload
+	hosts   map[string]hostDigest // by path
+
+	logs *logs
+}
+
+// Open creates or opens the state directory and takes its lock until Close or
+// the end of the process. It fails with ErrLocked when another agent has it
+// and with ErrFutureFormat when a newer agent wrote it. Corrupt records do not
+// fail it: LoadRecords reports them.
+func Open(dir string, o Options) (*Store, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("state directory: %w", err)
+	}
+	if err := createDir(dir); err != nil {
+		return nil, err
+	}
+	lock, err := takeLock(dir)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{
+		dir:     dir,
+		options: withDefaults(o),
+		lock:    lock,
+		uploads: map[string]bool{},
+		hosts:   map[string]hostDigest{},
+	}
+	if err := s.load(); err != nil {
+		lock.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func withDefaults(o Options) Options {
+	if o.UploadLimit == 0 {
+		o.UploadLimit = DefaultUploadLimit
+	}
+	if o.Reserve == 0 {
+		o.Reserve = DefaultReserve
+	}
+	if o.LogCap == 0 {
+		o.LogCap = DefaultLogCap
+	}
+	return o
+}
+
+// load does what needs the lock: stamp first, so that a directory of another
+// format is left as it was found.
+func (s *Store) load() (err error) {
+	if s.boot, err = bootID(); err != nil {
+		return err
+	}
+	s.reserve = &reserve{path: s.path("reserve"), size: s.options.Reserve}
+	if s.id, err = s.readStamp(); err != nil {
+		return err
+	}
+	if err := s.layout(); err != nil {
+		return err
+	}
+	if s.id == "" {
+		if s.id, err = s.writeStamp(); err != nil {
+			return err
+		}
+	}
+	s.sweep()
+	s.reserve.restore()
+	s.logs, err = openLogs(s.path("logs"), s.options)
+	return err
+}
+
+// Close gives the directory up. Uploads must have been closed and tails ended.
+func (s *Store) Close() error {
+	return errors.Join(s.logs.close(), s.lock.Close())
+}
+
+// ID is the random id stamped into the directory when it was created: 32 hex
+// digits.
+func (s *Store) ID() string { return s.id }
+
+// Dir is the directory's absolute path.
+func (s *Store) Dir() string { return s.dir }
+
+func (s *Store) path(elem ...string) string {
+	return filepath.Join(append([]string{s.dir}, elem...)...)
+}
+
+// createDir makes the directory, or checks that nobody but the agent's user
+// could have put anything into an existing one.
+func createDir(dir string) error {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return fmt.Errorf("state directory %s: %w", dir, err)
+	}
+	err := os.Mkdir(dir, 0o711)
+	if err == nil {
+		return os.Chmod(dir, 0o711) // whatever the umask took
+	}
+	if !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("state directory: %w", err)
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return fmt.Errorf("state directory: %w", err)
+	}
+	st := info.Sys().(*syscall.Stat_t)
+	switch uid := os.Geteuid(); {
+	case !info.IsDir():
+		return fmt.Errorf("state directory %s is not a directory", dir)
+	case int(st.Uid) != uid:
+		return fmt.Errorf("state directory %s belongs to uid %d, the agent runs as uid %d: chown it or use another", dir, st.Uid, uid)
+	case info.Mode().Perm()&0o022 != 0:
+		return fmt.Errorf("state directory %s has mode %04o: others could plant programs in it; chmod go-w it and check its contents", dir, info.Mode().Perm())
+	}
+	return nil
+}
+
+// takeLock locks the directory for this process. The lock belongs to the open
+// file, so the kernel drops it with the process, however that ends (flock(2)).
+func takeLock(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock of the state directory: %w", err)
+	}
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		defer f.Close()
+		return nil, &LockedError{Dir: dir, PID: readPID(f)}
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("flock %s: %w", f.Name(), err)
+	}
+	// The pid is for people; on a full disk the lock works without it.
+	if f.Truncate(0) == nil {
+		_, _ = f.WriteAt(strconv.AppendInt(nil, int64(os.Getpid()), 10), 0)
+	}
+	return f, nil
+}
+
+func readPID(f *os.File) int {
+	var buf [16]byte
+	n, _ := f.ReadAt(buf[:], 0)
+	pid, _ := strconv.Atoi(strings.TrimSpace(string(buf[:n])))
+	return pid
+}
+
+// layout creates what is missing below the directory.
+func (s *Store) layout() error {
+	for name, mode := range map[string]os.FileMode{
+		"records": 0o700, "quarantine": 0o700, "uploads": 0o700, "logs": 0o700, "artifacts": 0o711,
+	} {
+		p := s.path(name)
+		if err := os.Mkdir(p, mode); err != nil && !errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("state directory: %w", diskFull(err))
+		}
+		if err := os.Chmod(p, mode); err != nil {
+			return fmt.Errorf("state directory: %w", err)
+		}
+	}
+	return syncDir(s.dir)
+}
+
+// sweep removes what an agent that was killed left half done. What cannot be
+// removed now does no harm.
+func (s *Store) sweep() {
+	for _, pattern := range []string{".*.tmp", "records/.*.tmp", "artifacts/.gone-*", "artifacts/*/.*.tmp"} {
+		found, _ := filepath.Glob(s.path(pattern))
+		for _, p := range found {
+			_ = os.RemoveAll(p)
+		}
+	}
+	s.collectUploads()
+}
+
+func bootID() (string, error) {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", fmt.Errorf("boot id: %w", err)
+	}
+	return strings.TrimSpace(string(b)), nil
+}

@@ -1,0 +1,177 @@
+package supervisor
+
+import (
+	"context"
+	"time"
+
+	"github.com/gracefleet/gracefleet/agent/internal/lifecycle"
+	"github.com/gracefleet/gracefleet/agent/internal/service"
+	"github.com/gracefleet/gracefleet/agent/internal/steer"
+)
+
+// Records keeps one record per service, crash-consistently. A save that returned
+// survives a power cut.
+type Records interface {
+	SaveRecord(name string, data []byte) error
+	DeleteRecord(name string) error
+}
+
+// Host is what the machine does for services: slots, programs, steering.
+type Host interface {
+	// Prepare begins what of Open needs no decision, while the decision is being
+	// written down. It returns at once; Open uses what came of it.
+	Prepare(in SlotIntent)
+	// Discard undoes a Prepare that no Open will follow.
+	Discard(in SlotIntent)
+	// Open creates a slot and its sockets; the last join of their groups.
+	Open(ctx context.Context, in SlotIntent) (Slot, error)
+	// Adopt finds a slot that an earlier agent opened; ErrSlotGone when its
+	// keeper is no more.
+	Adopt(ctx context.Context, in SlotIntent) (Slot, error)
+	// Steering is the switch of one service's slots.
+	Steering(service string) Steering
+	// Vet says whether an artifact is there and can run, and the version it was
+	// pushed with.
+	Vet(ctx context.Context, artifact string) (version string, err error)
+	// Conflict says who else holds an address; nil when nobody does.
+	Conflict(ctx context.Context, a service.Address, ours []Slot) error
+	// MemoryFor says whether another program like the ones in a slot fits.
+	MemoryFor(s Slot) error
+	// LastLines are the last lines a generation wrote.
+	LastLines(service string, generation, n int) []string
+	// Forget removes logs of a generation; 0 means of the whole service.
+	Forget(service string, generation int)
+	Now() lifecycle.Time
+	BootID() string
+}
+
+// SlotIntent says what a slot is for.
+type SlotIntent struct {
+	Service    string
+	Slot       int
+	Generation int
+	Spec       service.Spec
+	// New lists the addresses that only this slot declares: no user may reach
+	// them before it has weight.
+	New []service.Address
+}
+
+// Slot is one open slot and the program on it. Methods are safe for concurrent
+// use; those that wait end with their context.
+type Slot interface {
+	// Start runs an instance and returns its pid once it executes. The same
+	// instance again answers as before. The error is a *StartError.
+	Start(ctx context.Context, l Launch) (pid int, err error)
+	// Current is the slot's latest instance; ok is false when there is none.
+	Current(ctx context.Context) (i Instance, ok bool, err error)
+	// Await returns when the instance has ended.
+	Await(ctx context.Context, instance int) (Exit, error)
+	// AwaitNotify returns when the instance said READY=1.
+	AwaitNotify(ctx context.Context, instance int) error
+	// Follow reports what the program says of itself until ctx ends.
+	Follow(ctx context.Context, instance int, fn func(Saying)) error
+	Signal(ctx context.Context, instance int, op string, sig int, stop bool) error
+	// Kill ends the program and everything it started, and returns when it has.
+	Kill(ctx context.Context, op string) error
+
+	// Probe makes one attempt over the private path.
+	Probe(ctx context.Context, p service.Probe, st Steering, generation int) error
+	// Inspect looks for what a program may do to its slot; see the Problem kinds.
+	Inspect(ctx context.Context) error
+	// Arrivals reports how many connections at least have arrived since the call.
+	Arrivals(ctx context.Context, fn func(n int)) error
+	// Queued counts the connections that wait on the slot, handshakes included.
+	Queued(ctx context.Context) (int, error)
+	// AwaitQueued returns when a connection waits on the slot.
+	AwaitQueued(ctx context.Context) error
+	Quiesce(ctx context.Context) error
+	// Handshaken returns when the handshakes under way at the call have ended,
+	// wherever they ended.
+	Handshaken(ctx context.Context) error
+	// Reload asks the program to read its configuration again, if it can; it says
+	// whether the program confirmed that.
+	Reload(ctx context.Context) (confirmed bool, err error)
+	// Refuse makes new connections be refused, after what is queued was taken,
+	// for which it waits at most patience.
+	Refuse(ctx context.Context, patience time.Duration) error
+	// Accept undoes Refuse. The slot is then last in its groups.
+	Accept(ctx context.Context) error
+
+	// Count counts open connections once.
+	Count(ctx context.Context) (Count, error)
+	// WatchCount counts them continuously.
+	WatchCount(ctx context.Context, fn func(Count)) error
+
+	// Addresses are where it listens, in groups.
+	Addresses() []service.Address
+	// Listening says whether it still listens on an address.
+	Listening(a service.Address) bool
+	// Close closes the sockets and ends the keeper.
+	Close(ctx context.Context) error
+	// Detach lets go of the slot; everything on it lives on.
+	Detach()
+}
+
+// Steering switches new connections between the slots of one service.
+type Steering interface {
+	// Set steers by these weights from when it returns. Slots that are not open
+	// are left out.
+	Set(order steer.Order, weights map[int]int, slots map[int]Slot) error
+	// Exclusive runs fn while no private probe is under way.
+	Exclusive(fn func())
+}
+
+// Launch is one start of a program.
+type Launch struct {
+	Service string
+	// Generation is the one whose artifact runs; For is whose slot it runs on.
+	Generation int
+	For        int
+	Instance   int
+	Spec       service.Spec
+}
+
+// Instance is one run of a program as its slot's keeper knows it.
+type Instance struct {
+	Number     int
+	Generation int // whose artifact
+	PID        int
+	Alive      bool
+	Ready      bool // said READY=1
+	Status     string
+	StartedAt  time.Time
+	Exit       Exit
+}
+
+// Saying is what a program said through its notify socket or to its parent.
+type Saying struct {
+	Status string // what it says of itself
+	Failed string // it asks to be turned away, and why
+	Notice string // something an operator should know
+}
+
+// Count is how many connections a slot has. Fields are -1 when they cannot be
+// known.
+type Count struct {
+	Open, Active, Idle, Stalled, Closing int
+	Bytes                                int64
+}
+
+// StartError says why a program does not run.
+type StartError struct {
+	Reason lifecycle.Reason
+	Errno  int
+	Err    error
+}
+
+func (e *StartError) Error() string { return e.Err.Error() }
+func (e *StartError) Unwrap() error { return e.Err }
+
+// Problem is what Inspect finds.
+type Problem struct {
+	Reason lifecycle.Reason
+	Err    error
+}
+
+func (e *Problem) Error() string { return e.Err.Error() }
+func (e *Problem) Unwrap() error { return e.Err }

@@ -1,0 +1,130 @@
+package supervisor
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/gracefleet/gracefleet/agent/internal/lifecycle"
+)
+
+// refusePatience bounds how long a slot that closes waits for its queue.
+const refusePatience = time.Second
+
+func (o *owner) quiesce(e lifecycle.Effect, sl *openSlot) func(context.Context) {
+	return func(ctx context.Context) {
+		slot, err := sl.wait(ctx)
+		if err != nil {
+			return
+		}
+		if err := slot.Quiesce(ctx); err != nil {
+			if ctx.Err() == nil {
+				o.log.Warn("cannot tell when a slot is quiet; its deadline decides", "slot", e.Slot, "error", err)
+			}
+			return
+		}
+		o.post(ctx, func() {
+			o.fact(lifecycle.Event{Type: lifecycle.Quiesced, Generation: e.Generation})
+		})
+	}
+}
+
+// refuse closes a slot to new connections: because the service stops, or since
+// nobody has served it for too long.
+func (o *owner) refuse(e lifecycle.Effect, sl *openSlot) func(context.Context) {
+	patience := time.Duration(0)
+	if o.rec.State.Halted {
+		patience = refusePatience
+	}
+	return func(ctx context.Context) {
+		slot, err := sl.wait(ctx)
+		if err != nil {
+			return
+		}
+		if err := slot.Refuse(ctx, patience); err != nil {
+			if ctx.Err() == nil {
+				o.log.Warn("a slot could not be closed to new connections", "slot", e.Slot, "error", err)
+			}
+			return
+		}
+		o.post(ctx, func() {
+			o.left(slot, e.Slot)
+			o.fact(lifecycle.Event{Type: lifecycle.Quiesced, Generation: e.Generation})
+		})
+	}
+}
+
+// count follows a draining generation's connections.
+func (o *owner) count(e lifecycle.Effect, sl *openSlot) func(context.Context) {
+	patient := lifecycle.Phase(e.Step) == lifecycle.Patient
+	return func(ctx context.Context) {
+		slot, err := sl.wait(ctx)
+		if err != nil {
+			return
+		}
+		err = slot.WatchCount(ctx, func(c Count) {
+			idle := patient && c.Open == 0 && o.quiet(ctx, slot)
+			o.post(ctx, func() { o.counted(e, c, idle) })
+		})
+		if err != nil && ctx.Err() == nil {
+			o.log.Warn("a drain cannot be counted", "generation", e.Generation, "error", err)
+		}
+	}
+}
+
+func (o *owner) quiet(ctx context.Context, slot Slot) bool {
+	n, err := slot.Queued(ctx)
+	return err == nil && n == 0
+}
+
+func (o *owner) counted(e lifecycle.Effect, c Count, idle bool) {
+	o.vitals(e.Generation).count = &c
+	if idle {
+		o.fact(lifecycle.Event{Type: lifecycle.Idle, Generation: e.Generation})
+		return
+	}
+	o.publish()
+}
+
+// signal tells a program to end, once per instance.
+func (o *owner) signal(e lifecycle.Effect, sl *openSlot) func(context.Context) {
+	spec, _ := o.rec.spec(e.Program)
+	return func(ctx context.Context) {
+		slot, err := sl.wait(ctx)
+		if err != nil {
+			return
+		}
+		op := fmt.Sprintf("drain-%d", e.Instance)
+		if err := slot.Signal(ctx, e.Instance, op, spec.Drain.Signal, true); err != nil && ctx.Err() == nil {
+			o.log.Warn("the drain signal could not be sent", "generation", e.Generation, "error", err)
+		}
+	}
+}
+
+// kill ends a program at its deadline and says what was cut.
+func (o *owner) kill(e lifecycle.Effect, sl *openSlot) func(context.Context) {
+	draining := false
+	if g := o.rec.State.Generation(e.Generation); g != nil {
+		draining = g.State == lifecycle.Draining
+	}
+	return func(ctx context.Context) {
+		slot, err := sl.wait(ctx)
+		if err != nil {
+			return
+		}
+		c, countErr := slot.Count(ctx)
+		if draining && countErr == nil && c.Open > 0 {
+			o.post(ctx, func() { o.cut(e.Generation, c.Open) })
+		}
+		if err := slot.Kill(ctx, fmt.Sprintf("kill-%d", e.Instance)); err != nil && ctx.Err() == nil {
+			o.log.Error("a program could not be killed", "generation", e.Generation, "error", err)
+		}
+	}
+}
+
+func (o *owner) cut(generation, n int) {
+	if p := o.rec.generation(generation); p != nil {
+		p.Forced += n
+	}
+	o.notice(generation, true, fmt.Sprintf("killed at its deadline; %d connections were cut", n))
+}

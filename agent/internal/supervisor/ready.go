@@ -1,0 +1,87 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/gracefleet/gracefleet/agent/internal/lifecycle"
+	"github.com/gracefleet/gracefleet/agent/internal/service"
+)
+
+// Attempts at readiness follow each other closely at first: they decide how soon
+// a new generation takes over.
+const (
+	firstAttempt = time.Millisecond
+	slowAttempt  = 100 * time.Millisecond
+)
+
+// awaitReady proves that an instance may receive connections.
+func (o *owner) awaitReady(e lifecycle.Effect, sl *openSlot) func(context.Context) {
+	spec, _ := o.rec.spec(e.Program)
+	proving := o.rec.State.Upgrading() && o.rec.State.Upgrade.To == e.Generation
+	return func(ctx context.Context) {
+		slot, err := sl.wait(ctx)
+		if err != nil {
+			return
+		}
+		if err := o.prove(ctx, e, slot, spec.Readiness.Probe); err != nil {
+			return
+		}
+		if err := slot.Inspect(ctx); err != nil && proving {
+			o.post(ctx, func() { o.fact(fault(e.Generation, err)) })
+			return
+		}
+		o.post(ctx, func() {
+			o.fact(lifecycle.Event{Type: lifecycle.BecameReady, Generation: e.Generation, Instance: e.Instance})
+		})
+	}
+}
+
+// prove returns nil once the probe has succeeded, else with ctx.
+func (o *owner) prove(ctx context.Context, e lifecycle.Effect, slot Slot, p service.Probe) error {
+	switch {
+	case p.Notify:
+		o.post(ctx, func() {
+			o.vitals(e.Generation).cause = "the program's main process has not said READY=1 on NOTIFY_SOCKET"
+		})
+		return slot.AwaitNotify(ctx, e.Instance)
+	case p.AliveFor > 0:
+		return sleep(ctx, p.AliveFor)
+	}
+	wait := firstAttempt
+	for {
+		err := slot.Probe(ctx, p, o.steering, e.Generation)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		o.post(ctx, func() { o.vitals(e.Generation).cause = err.Error() })
+		if err := sleep(ctx, wait); err != nil {
+			return err
+		}
+		wait = min(2*wait, slowAttempt)
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func fault(generation int, err error) lifecycle.Event {
+	e := lifecycle.Event{Type: lifecycle.Fault, Generation: generation, Reason: lifecycle.ReasonInternal, Message: err.Error()}
+	var p *Problem
+	if errors.As(err, &p) {
+		e.Reason = p.Reason
+	}
+	return e
+}

@@ -1,0 +1,100 @@
+package supervisor
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/gracefleet/gracefleet/agent/internal/lifecycle"
+	"github.com/gracefleet/gracefleet/agent/internal/steer"
+)
+
+// release closes the slot of an ended generation. It first makes sure that
+// nothing runs there and nobody waits there, then waits until its closing
+// misdirects nobody; until that, the slot is parked and watched.
+func (o *owner) release(e lifecycle.Effect, sl *openSlot) func(context.Context) {
+	asked := sl.asked
+	return func(ctx context.Context) {
+		if !asked {
+			o.post(ctx, func() { o.released(e, o.rec.Order) })
+			return
+		}
+		slot, err := sl.wait(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil { // it never opened
+			o.post(ctx, func() { o.released(e, o.rec.Order) })
+			return
+		}
+		if err := slot.Kill(ctx, "release"); err != nil && ctx.Err() == nil {
+			o.log.Warn("what ran on a slot could not be killed", "slot", e.Slot, "error", err)
+		}
+		if !e.Force && o.stranded(ctx, e, slot) {
+			return
+		}
+		after, err := o.park(ctx, e, slot)
+		if err != nil {
+			return
+		}
+		o.close(ctx, e, slot, after)
+	}
+}
+
+// stranded reports connections that wait on the slot, if there are any.
+func (o *owner) stranded(ctx context.Context, e lifecycle.Effect, slot Slot) bool {
+	if n, err := slot.Queued(ctx); err != nil || n == 0 {
+		return ctx.Err() != nil
+	}
+	o.post(ctx, func() {
+		o.fact(lifecycle.Event{Type: lifecycle.Stranded, Generation: e.Generation})
+	})
+	return true
+}
+
+// park waits for the permission to close, and meanwhile for stragglers.
+func (o *owner) park(ctx context.Context, e lifecycle.Effect, slot Slot) (steer.Order, error) {
+	if e.Force {
+		return o.askClose(ctx, e.Slot)
+	}
+	watch, stop := context.WithCancel(ctx)
+	var watcher sync.WaitGroup
+	watcher.Go(func() {
+		if slot.AwaitQueued(watch) == nil {
+			o.post(watch, func() {
+				o.fact(lifecycle.Event{Type: lifecycle.Stranded, Generation: e.Generation})
+			})
+		}
+	})
+	defer watcher.Wait()
+	defer stop()
+	// A handshake that began while the slot had weight may still end here.
+	if err := slot.Handshaken(ctx); err != nil && ctx.Err() == nil {
+		o.log.Warn("handshakes cannot be listed", "slot", e.Slot, "error", err)
+	}
+	return o.askClose(ctx, e.Slot)
+}
+
+// closeLimit bounds the closing of a slot, which no longer ends half-way.
+const closeLimit = 10 * time.Second
+
+// close closes the slot between two private probes: they rely on its group.
+func (o *owner) close(ctx context.Context, e lifecycle.Effect, slot Slot, after steer.Order) {
+	detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeLimit)
+	defer cancel()
+	var err error
+	o.steering.Exclusive(func() { err = slot.Close(detached) })
+	if err != nil {
+		o.log.Error("a slot could not be closed", "slot", e.Slot, "error", err)
+	}
+	o.post(o.ctx, func() { o.released(e, after) })
+}
+
+func (o *owner) released(e lifecycle.Effect, after steer.Order) {
+	if p := o.rec.Order.Pending; p != nil && p.Kind == steer.Leave && int(p.Slot) == e.Slot {
+		o.rec.Order = after
+	}
+	delete(o.slots, e.Slot)
+	o.fact(lifecycle.Event{Type: lifecycle.Released, Generation: e.Generation})
+	o.settle()
+}

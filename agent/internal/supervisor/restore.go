@@ -1,0 +1,141 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/gracefleet/gracefleet/agent/internal/lifecycle"
+	"github.com/gracefleet/gracefleet/agent/internal/service"
+	"github.com/gracefleet/gracefleet/agent/internal/steer"
+)
+
+// Restore takes over the services of the stored records: it adopts what runs,
+// and goes on with what was under way. A record that cannot be read is returned
+// as a problem; the others are not hindered by it.
+func (s *Supervisor) Restore(ctx context.Context, records map[string][]byte) (problems []error) {
+	for name, data := range records {
+		rec, err := decodeRecord(data)
+		if err == nil && rec.Name != name {
+			err = fmt.Errorf("the record says it is service %q", rec.Name)
+		}
+		if err != nil {
+			problems = append(problems, fmt.Errorf("service %q: %w", name, err))
+			continue
+		}
+		if err := s.restore(ctx, rec); err != nil {
+			problems = append(problems, fmt.Errorf("service %q: %w", name, err))
+		}
+	}
+	return problems
+}
+
+func (s *Supervisor) restore(ctx context.Context, rec record) error {
+	o := s.add(rec)
+	if rec.BootID != s.host.BootID() {
+		return o.do(ctx, func() error { o.booted(); return nil })
+	}
+	if err := o.do(ctx, func() error { o.adopting = true; return nil }); err != nil {
+		return err
+	}
+	found := o.findSlots(ctx, rec)
+	return o.do(ctx, func() error { return o.adopt(found) })
+}
+
+// booted starts a service anew: nothing of before is left.
+func (o *owner) booted() {
+	o.rec.BootID = o.host.BootID()
+	o.rec.Order = steer.Order{}
+	spec, _ := o.rec.spec(o.rec.State.Promoted)
+	o.fact(lifecycle.Event{Type: lifecycle.Booted, Policy: policyOf(spec)})
+	o.settle()
+}
+
+// foundSlot is a slot of the record as the host has it.
+type foundSlot struct {
+	slot    Slot
+	current Instance
+	runs    bool
+}
+
+func (o *owner) findSlots(ctx context.Context, rec record) map[int]foundSlot {
+	found := map[int]foundSlot{}
+	for i := range rec.State.Generations {
+		g := &rec.State.Generations[i]
+		if g.Slot == 0 {
+			continue
+		}
+		spec, _ := rec.spec(g.Number)
+		slot, err := o.host.Adopt(ctx, SlotIntent{Service: o.name, Slot: g.Slot, Generation: g.Number, Spec: spec})
+		if err != nil {
+			if !errors.Is(err, ErrSlotGone) {
+				o.log.Error("slot could not be adopted", "slot", g.Slot, "error", err)
+			}
+			continue
+		}
+		f := foundSlot{slot: slot}
+		f.current, f.runs, err = slot.Current(ctx)
+		if err != nil {
+			o.log.Error("slot does not say what runs on it", "slot", g.Slot, "error", err)
+		}
+		found[g.Slot] = f
+	}
+	return found
+}
+
+// adopt matches the state with what was found, then lets effects go on.
+func (o *owner) adopt(found map[int]foundSlot) error {
+	order, err := o.rec.Order.Resolve(func(n steer.Slot, a service.Address) bool {
+		f, ok := found[int(n)]
+		return ok && f.slot.Listening(a)
+	})
+	if err != nil {
+		o.notice(0, true, err.Error())
+		order = o.rec.Order
+		order.Pending = nil
+	}
+	o.rec.Order = order
+	for number, f := range found {
+		sl := o.entry(number)
+		sl.asked = true
+		sl.settle(f.slot, nil)
+	}
+	for _, g := range o.rec.State.Clone().Generations {
+		if f, ok := found[g.Slot]; g.Slot != 0 {
+			o.adoptGeneration(g, f, ok)
+		}
+	}
+	o.adopting = false
+	err = o.save()
+	o.settle()
+	return err
+}
+
+func (o *owner) adoptGeneration(g lifecycle.Generation, f foundSlot, there bool) {
+	switch {
+	case !there && !g.State.Ended():
+		o.notice(g.Number, true, "nobody keeps its slot any more: its program is started again")
+		o.fact(lifecycle.Event{Type: lifecycle.Exited, Generation: g.Number, Instance: g.Instance, Message: Exit{Unknown: true}.String()})
+	case !there || !f.runs || f.current.Number < g.Instance:
+		// Its start was never ordered: Run orders it now.
+	default:
+		o.adoptInstance(g, f.current)
+	}
+}
+
+func (o *owner) adoptInstance(g lifecycle.Generation, i Instance) {
+	v := o.vitals(g.Number)
+	v.status = i.Status
+	if i.Alive {
+		v.pid = i.PID
+	}
+	o.fact(lifecycle.Event{Type: lifecycle.Adopted, Generation: g.Number, Instance: i.Number,
+		Clean: i.Alive, Count: max(0, i.Number-g.Instance)})
+	if !i.Alive {
+		// Run finds the ended instance and reports it.
+		return
+	}
+	if i.Ready {
+		o.fact(lifecycle.Event{Type: lifecycle.BecameReady, Generation: g.Number, Instance: i.Number})
+	}
+}

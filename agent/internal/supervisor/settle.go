@@ -1,0 +1,238 @@
+package supervisor
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/gracefleet/gracefleet/agent/internal/lifecycle"
+)
+
+// retryAfter is how long a change that could not be written waits.
+const retryAfter = time.Second
+
+// command makes one step for an operator. If it cannot be made durable, nothing
+// has happened.
+func (o *owner) command(e lifecycle.Event) error {
+	before := o.rec.State
+	e.At = o.host.Now()
+	after, err := lifecycle.Step(before, e)
+	if err != nil {
+		return err
+	}
+	return o.become(before, after)
+}
+
+// attempt runs a command that writes into the history first; if it is refused,
+// the history is as it was.
+func (o *owner) attempt(f func() error) error {
+	saved := o.rec.clone()
+	err := f()
+	if err != nil {
+		o.rec = saved
+	}
+	return err
+}
+
+// fact makes one step for something that happened. If it cannot be written, it
+// waits: nobody may act on it before it is durable.
+func (o *owner) fact(e lifecycle.Event) {
+	before := o.rec.State
+	e.At = o.host.Now()
+	after, _ := lifecycle.Step(before, e)
+	err := o.become(before, after)
+	if err == nil {
+		return
+	}
+	o.log.Error("a change could not be written; trying again", "error", err)
+	o.later(func() { o.fact(e) })
+}
+
+func (o *owner) later(f func()) {
+	time.AfterFunc(retryAfter, func() { o.post(o.ctx, f) })
+}
+
+// become moves to a state: history, record, weights, effects, in that order.
+// Returning connections to a proven generation comes before the record.
+func (o *owner) become(before, after lifecycle.State) error {
+	saved := o.rec.clone()
+	o.rec.State = after
+	news := o.chronicle(before, after)
+	o.planJoin()
+	if lifecycle.Durable(before, after) {
+		first := lifecycle.GivesBack(before, after)
+		if first {
+			o.steer()
+		}
+		if err := o.save(); err != nil && !first {
+			o.rec = saved
+			return err
+		} else if err != nil {
+			o.unsaved = true
+			o.later(o.saveAgain)
+		}
+	}
+	o.report(news)
+	o.settle()
+	return nil
+}
+
+// settle does everything that follows from the state as it stands.
+func (o *owner) settle() {
+	if o.adopting {
+		return
+	}
+	o.openNext()
+	o.steer()
+	o.keepEffects()
+	o.grantClose()
+	o.arm()
+	o.publish()
+}
+
+func (o *owner) save() error {
+	o.rec.prune(o.wall())
+	data, err := json.Marshal(o.rec)
+	if err != nil {
+		return fmt.Errorf("encode the service's record: %w", err)
+	}
+	if err := o.sup.records.SaveRecord(o.name, data); err != nil {
+		return fmt.Errorf("service %s: write its record: %w", o.name, err)
+	}
+	o.unsaved = false
+	return nil
+}
+
+func (o *owner) saveAgain() {
+	if !o.unsaved || o.deleted {
+		return
+	}
+	if err := o.save(); err != nil {
+		o.log.Error("the record could not be written; trying again", "error", err)
+		o.later(o.saveAgain)
+	}
+	o.publish()
+}
+
+// steer applies the state's weights to the slots that are open.
+func (o *owner) steer() {
+	open := map[int]Slot{}
+	for n, sl := range o.slots {
+		if sl.slot != nil {
+			open[n] = sl.slot
+		}
+	}
+	if err := o.steering.Set(o.rec.Order, o.rec.State.Weights(), open); err != nil {
+		o.log.Error("connections could not be steered", "error", err)
+		o.notice(0, true, fmt.Sprintf("connections could not be steered: %v", err))
+	}
+}
+
+func (o *owner) arm() {
+	o.timer.Stop()
+	next := o.rec.State.Timer()
+	if next == 0 {
+		return
+	}
+	o.timer.Reset(max(0, time.Duration(next-o.host.Now())))
+}
+
+// task is one effect under way.
+type task struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+func (t *task) gone() bool {
+	select {
+	case <-t.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// keepEffects ends the effects that the state no longer asks for and starts
+// those it newly does.
+func (o *owner) keepEffects() {
+	list := o.rec.State.Effects()
+	want := make(map[lifecycle.Effect]bool, len(list))
+	for _, e := range list {
+		want[e] = true
+	}
+	for e, t := range o.tasks {
+		if want[e] {
+			continue
+		}
+		t.cancel()
+		delete(o.tasks, e)
+		o.ending[e.Slot] = append(o.ending[e.Slot], t)
+	}
+	for _, e := range list {
+		if o.tasks[e] == nil {
+			o.tasks[e] = o.start(e)
+		}
+	}
+}
+
+// start runs an effect after those on its slot that were ended have let go.
+func (o *owner) start(e lifecycle.Effect) *task {
+	ctx, cancel := context.WithCancel(o.ctx)
+	t := &task{cancel: cancel, done: make(chan struct{})}
+	before := o.endingOn(e.Slot)
+	body := o.effect(e)
+	go func() {
+		defer close(t.done)
+		defer cancel()
+		for _, b := range before {
+			<-b.done
+		}
+		if ctx.Err() == nil {
+			body(ctx)
+		}
+	}()
+	return t
+}
+
+func (o *owner) endingOn(slot int) []*task {
+	left := o.ending[slot][:0]
+	for _, t := range o.ending[slot] {
+		if !t.gone() {
+			left = append(left, t)
+		}
+	}
+	if len(left) == 0 {
+		delete(o.ending, slot)
+		return nil
+	}
+	o.ending[slot] = left
+	return append([]*task(nil), left...)
+}
+
+// effect is the body of an effect. It takes what it needs of the state here, in
+// the owner's goroutine.
+func (o *owner) effect(e lifecycle.Effect) func(context.Context) {
+	sl := o.entry(e.Slot)
+	switch e.Kind {
+	case lifecycle.Run:
+		return o.run(e, sl)
+	case lifecycle.AwaitReady:
+		return o.awaitReady(e, sl)
+	case lifecycle.Watch:
+		return o.watch(e, sl)
+	case lifecycle.Quiesce:
+		return o.quiesce(e, sl)
+	case lifecycle.Refuse:
+		return o.refuse(e, sl)
+	case lifecycle.Count:
+		return o.count(e, sl)
+	case lifecycle.Signal:
+		return o.signal(e, sl)
+	case lifecycle.Kill:
+		return o.kill(e, sl)
+	case lifecycle.Release:
+		return o.release(e, sl)
+	}
+	panic(fmt.Sprintf("unknown effect %d", e.Kind))
+}

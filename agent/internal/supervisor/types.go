@@ -1,0 +1,221 @@
+package supervisor
+
+import (
+	"time"
+
+	"github.com/gracefleet/gracefleet/agent/internal/lifecycle"
+	"github.com/gracefleet/gracefleet/agent/internal/service"
+)
+
+// ServiceState is what the operators want of a service, and whether they have it.
+type ServiceState uint8
+
+// The states of a service.
+const (
+	Running ServiceState = 1 // supposed to run
+	Halted  ServiceState = 2 // stopped by an operator
+	Down    ServiceState = 3 // nobody serves and nothing is ordered to
+)
+
+// Status is one service as it stands, a snapshot that nobody else writes.
+type Status struct {
+	Name        string
+	Spec        service.Spec
+	State       ServiceState
+	Active      int // number of the active generation, 0 when none
+	ETag        string
+	Pending     []service.Change
+	Actor       string
+	RecordedAt  time.Time
+	Warnings    []string
+	Generations []Generation // newest first: alive ones, and the last that ended
+	Upgrade     *Upgrade     // in progress, or the last
+}
+
+// Generation is one generation as it stands.
+type Generation struct {
+	Number      int
+	State       lifecycle.GenerationState
+	Artifact    string
+	Version     string
+	PID         int
+	Weight      int  // basis points
+	Connections *int // nil: cannot be known
+	Restarts    int
+	Drain       *Drain
+	Exit        *Exit
+	CreatedAt   time.Time
+	ReadyAt     time.Time
+	EndedAt     time.Time
+	RollbackOf  int
+	Slot        int
+	StatusText  string
+	Reason      lifecycle.Reason
+	Message     string
+	Good        bool
+	Spec        service.Spec
+}
+
+// Drain is how far a drain has come. Nil numbers cannot be known.
+type Drain struct {
+	Phase       lifecycle.Phase
+	Deadline    time.Time // zero: unlimited
+	Connections *int
+	Active      *int
+	Idle        *int
+	Stalled     *int
+	Closing     *int
+	Bytes       *int64
+	Forced      int // connections cut at the deadline
+}
+
+// Exit is how a program ended.
+type Exit struct {
+	Code    int       `json:"code"`
+	Signal  int       `json:"signal"`
+	Time    time.Time `json:"time"`
+	Unknown bool      `json:"unknown,omitempty"` // nobody could wait for it
+}
+
+// Upgrade is one upgrade as it stands.
+type Upgrade struct {
+	ID         string
+	Service    string
+	State      lifecycle.UpgradeState
+	Kind       lifecycle.Kind
+	From       int
+	To         int
+	Artifact   string
+	Version    string
+	Steps      []lifecycle.CanaryStep
+	Step       int
+	StepSaw    []int
+	Waiting    bool
+	PhaseEnd   time.Time
+	Reason     lifecycle.Reason
+	Message    string
+	Errno      int
+	LastLines  []string
+	Actor      string
+	Comment    string
+	RequestID  string
+	CreatedAt  time.Time
+	ReadyAt    time.Time
+	EndedAt    time.Time
+	RollbackOf int
+	Warnings   []string
+}
+
+// Caller says who asks, why, and under which id a repeat is harmless.
+type Caller struct {
+	Actor     string
+	Comment   string
+	RequestID string
+}
+
+// ApplyRequest declares a service.
+type ApplyRequest struct {
+	Caller
+	Spec   service.Spec
+	ETag   string
+	DryRun bool
+}
+
+// ApplyResult is what came of it.
+type ApplyResult struct {
+	Status   Status
+	Changes  []service.Change
+	Created  bool
+	Upgrade  *Upgrade
+	Warnings []string
+}
+
+// UpgradeRequest starts an upgrade.
+type UpgradeRequest struct {
+	Caller
+	Service  string
+	Artifact string        // "" means the recorded one
+	Spec     *service.Spec // to record first; nil means the recorded one
+	Restart  bool
+	Steps    []lifecycle.CanaryStep // instead of the specification's
+	NoSteps  bool
+	Hold     *time.Duration
+	Soak     *time.Duration
+	DryRun   bool
+	Expected int // refuse when the active generation is another; 0 accepts any
+	// ForceOldest ends the oldest draining generation when too many are alive.
+	ForceOldest bool
+	// Force starts although memory looks short.
+	Force bool
+}
+
+// UpgradeResult is what came of it.
+type UpgradeResult struct {
+	Upgrade   Upgrade
+	Unchanged bool
+	Attached  bool
+	Aborted   bool // a rollback that was an abort
+	Changes   []service.Change
+}
+
+// RollbackRequest returns to an earlier good generation. At most one target is
+// set; none means the previous one.
+type RollbackRequest struct {
+	Caller
+	Service    string
+	Generation int
+	Back       int
+	Artifact   string
+	Version    string
+	DryRun     bool
+}
+
+// UpgradeCommand promotes or aborts the upgrade in progress.
+type UpgradeCommand struct {
+	Caller
+	Service string
+	ID      string // refuse unless this one is in progress; "" accepts any
+	Step    bool   // promote: to the next step only
+	DryRun  bool
+}
+
+// ServiceCommand stops, starts, reloads or deletes a service.
+type ServiceCommand struct {
+	Caller
+	Service string
+	Now     bool // stop: kill instead of draining
+	DryRun  bool
+}
+
+// Event is one fact about the host, in order.
+type Event struct {
+	Sequence   int64
+	Time       time.Time
+	Service    string
+	Generation int
+	// Exactly one of the following is set.
+	GenerationChanged *GenerationChanged
+	UpgradeChanged    *Upgrade
+	Notice            *Notice
+	ServiceChanged    *ServiceChanged
+	Dropped           int64
+}
+
+// GenerationChanged is a change of a generation's state.
+type GenerationChanged struct {
+	From, To lifecycle.GenerationState
+	Message  string
+}
+
+// Notice is something an operator may want to know.
+type Notice struct {
+	Warning bool
+	Message string
+}
+
+// ServiceChanged is an operator's act.
+type ServiceChanged struct {
+	Verb   string // created, recorded, stopped, started, deleted
+	Actor  string
+	Reason string
+}

@@ -1,0 +1,113 @@
+package supervisor
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/gracefleet/gracefleet/agent/internal/lifecycle"
+	"github.com/gracefleet/gracefleet/agent/internal/service"
+)
+
+const (
+	// inspectEvery is how often a generation that proves itself is looked at.
+	inspectEvery = 100 * time.Millisecond
+	// notAcceptingAfter is how long a queue may stand without one connection
+	// being taken from it.
+	notAcceptingAfter = 3 * time.Second
+)
+
+// watch looks after a generation from its first step to the end of the soak.
+func (o *owner) watch(e lifecycle.Effect, sl *openSlot) func(context.Context) {
+	spec, _ := o.rec.spec(e.Generation)
+	check := spec.Upgrade.Check
+	return func(ctx context.Context) {
+		slot, err := sl.wait(ctx)
+		if err != nil {
+			return
+		}
+		var parts sync.WaitGroup
+		defer parts.Wait()
+		parts.Go(func() { o.watchArrivals(ctx, e, slot) })
+		if check != nil {
+			parts.Go(func() { o.watchCheck(ctx, e, slot, *check) })
+		}
+		o.watchSlot(ctx, e, slot)
+	}
+}
+
+func (o *owner) watchArrivals(ctx context.Context, e lifecycle.Effect, slot Slot) {
+	err := slot.Arrivals(ctx, func(n int) {
+		o.post(ctx, func() {
+			o.fact(lifecycle.Event{Type: lifecycle.Saw, Generation: e.Generation, Instance: e.Step, Count: n})
+		})
+	})
+	if err != nil && ctx.Err() == nil {
+		o.log.Warn("a step's connections cannot be counted", "generation", e.Generation, "error", err)
+	}
+}
+
+func (o *owner) watchCheck(ctx context.Context, e lifecycle.Effect, slot Slot, c service.Check) {
+	failures := 0
+	for sleep(ctx, c.Interval) == nil {
+		attempt, cancel := context.WithTimeout(ctx, max(c.Interval, time.Second))
+		err := slot.Probe(attempt, c.Probe, o.steering, e.Generation)
+		cancel()
+		if err == nil || ctx.Err() != nil {
+			failures = 0
+			continue
+		}
+		if failures++; failures < c.Failures {
+			continue
+		}
+		message := fmt.Sprintf("the check failed %d times in a row: %v", failures, err)
+		o.post(ctx, func() {
+			o.fact(lifecycle.Event{Type: lifecycle.Fault, Generation: e.Generation, Reason: lifecycle.ReasonCheckFailed, Message: message})
+		})
+		return
+	}
+}
+
+// watchSlot looks at the listener, the group and the queue.
+func (o *owner) watchSlot(ctx context.Context, e lifecycle.Effect, slot Slot) {
+	q := queueWatch{}
+	for {
+		err := slot.Inspect(ctx)
+		if err == nil {
+			err = q.look(ctx, slot, time.Now())
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			o.post(ctx, func() { o.fact(fault(e.Generation, err)) })
+			return
+		}
+		if sleep(ctx, inspectEvery) != nil {
+			return
+		}
+	}
+}
+
+// queueWatch notices a queue from which nothing is taken.
+type queueWatch struct {
+	last  int
+	since time.Time
+}
+
+func (q *queueWatch) look(ctx context.Context, slot Slot, now time.Time) error {
+	n, err := slot.Queued(ctx)
+	if err != nil {
+		return nil // not every socket has a queue that can be read
+	}
+	if n == 0 || n < q.last || q.since.IsZero() {
+		q.since = now
+	}
+	q.last = n
+	if n > 0 && now.Sub(q.since) >= notAcceptingAfter {
+		return &Problem{Reason: lifecycle.ReasonNotAccepting,
+			Err: fmt.Errorf("%d connections have waited for %v and the program accepted none", n, notAcceptingAfter)}
+	}
+	return nil
+}

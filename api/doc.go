@@ -1,0 +1,15 @@
+// Package api is what clients of an agent share with it: how to reach it and
+// the words it uses for errors. The contract itself is proto/gracefleet/v1, its
+// generated Go api/gracefleet/v1.
+//
+//	conn, err := api.Dial("unix:/run/gracefleet/graced.sock")
+//	services := gracefleetv1.NewSupervisorServiceClient(conn)
+//	answer, err := services.GetService(ctx, &gracefleetv1.GetServiceRequest{Name: "web"})
+//	if api.ReasonOf(err) == gracefleetv1.Reason_REASON_SERVICE_NOT_FOUND { ... }
+//
+// Files of this package:
+//
+//   - dial.go: connections, their limits and keepalive
+//   - retry.go: which calls are repeated when an agent is away, and why that is safe
+//   - errors.go: codes, reasons and field violations on their way to and from gRPC
+package api

@@ -1,0 +1,105 @@
+package ctl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/gracefleet/gracefleet/api"
+	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
+)
+
+// client is a connection to one agent.
+type client struct {
+	conn      *grpc.ClientConn
+	services  pb.SupervisorServiceClient
+	upgrades  pb.UpgradeServiceClient
+	artifacts pb.ArtifactServiceClient
+	agent     pb.AgentServiceClient
+}
+
+// connect reaches the agent and learns its host's name, which records carry.
+func (s *session) connect(ctx context.Context) (*client, error) {
+	target := s.target()
+	if err := knock(ctx, target); err != nil {
+		return nil, err
+	}
+	conn, err := api.Dial(target, grpc.WithChainUnaryInterceptor(limitCall))
+	if err != nil {
+		return nil, err
+	}
+	s.client = &client{
+		conn:      conn,
+		services:  pb.NewSupervisorServiceClient(conn),
+		upgrades:  pb.NewUpgradeServiceClient(conn),
+		artifacts: pb.NewArtifactServiceClient(conn),
+		agent:     pb.NewAgentServiceClient(conn),
+	}
+	if !s.stream || !s.structured() {
+		return s.client, nil
+	}
+	info, err := s.client.agent.GetAgentInfo(ctx, &pb.GetAgentInfoRequest{})
+	if err != nil {
+		return nil, err
+	}
+	s.host = info.GetAgent().GetHost()
+	return s.client, nil
+}
+
+// limitCall bounds one question to an agent, so that one that hangs is noticed.
+func limitCall(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	const limit = 30 * time.Second
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	return invoke(ctx, method, req, reply, cc, opts...)
+}
+
+// target is the agent's address: flag, environment, or the local socket.
+func (s *session) target() string {
+	if s.agent != "" {
+		return s.agent
+	}
+	if env := s.stdio.Getenv("GRACECTL_AGENT"); env != "" {
+		return env
+	}
+	if os.Geteuid() == 0 {
+		return "unix:" + api.DefaultSocket
+	}
+	dir := s.stdio.Getenv("XDG_RUNTIME_DIR")
+	if dir == "" {
+		dir = filepath.Join("/run/user", strconv.Itoa(os.Getuid()))
+	}
+	return "unix:" + filepath.Join(dir, "gracefleet", "graced.sock")
+}
+
+// knock says within a second why nobody answers at a local socket, better than
+// a failed call could.
+func knock(ctx context.Context, target string) error {
+	path, ok := strings.CutPrefix(target, "unix:")
+	if !ok {
+		return nil
+	}
+	path = strings.TrimPrefix(path, "//")
+	dialer := net.Dialer{Timeout: time.Second}
+	conn, err := dialer.DialContext(ctx, "unix", path)
+	if err == nil {
+		return conn.Close()
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("no agent listens at %s: start it (systemctl start graced, or run graced), or name another with --agent or GRACECTL_AGENT: %w", path, err)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("the agent's socket %s is not open to you: become root or join the socket's group: %w", path, err)
+	}
+	return fmt.Errorf("agent at %s: %w", path, err)
+}

@@ -1,0 +1,93 @@
+package ctl
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gracefleet/gracefleet/ctl/internal/spec"
+
+	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
+)
+
+func newApply(s *session) *cobra.Command {
+	var m mutation
+	var file, wait string
+	cmd := &cobra.Command{
+		Use:   "apply -f FILE",
+		Short: "Create a service, or record a changed specification",
+		Long: "Creates the service of a service file and starts its first generation. For a service\n" +
+			"that exists it records what changed, for the next upgrade, and touches nothing that\n" +
+			"runs; only drain, restart, upgrade and keep policies act at once.",
+		Example: example("gracectl apply -f web.yaml", "gracectl apply -f web.yaml --dry-run"),
+		Args:    cobra.NoArgs,
+	}
+	cmd.Flags().StringVarP(&file, "file", "f", "", "service file; - is standard input")
+	waitFlag(cmd, &wait)
+	m.flags(cmd)
+	var f *spec.File
+	cmd.PreRunE = func(*cobra.Command, []string) (err error) {
+		if file == "" {
+			return usage("name the service file with -f")
+		}
+		if err := checkWait(wait); err != nil {
+			return err
+		}
+		f, err = s.readSpec(file)
+		return err
+	}
+	s.withRecords(cmd, func(ctx context.Context, c *client, _ []string) error {
+		return s.apply(ctx, c, f, wait, &m)
+	})
+	return cmd
+}
+
+func (s *session) apply(ctx context.Context, c *client, f *spec.File, wait string, m *mutation) error {
+	ref, missing, err := s.supply(ctx, c, f.Artifact, m.dryRun)
+	if err != nil {
+		return err
+	}
+	declared, err := specification(f, ref)
+	if err != nil {
+		return err
+	}
+	answer, err := c.services.ApplyService(ctx, &pb.ApplyServiceRequest{
+		Name: f.Name, Spec: declared, ValidateOnly: m.dryRun, RequestId: m.id(), Reason: m.reason,
+	})
+	if missing && notThere(err) {
+		return s.concludeDry(f.Name, true, nil)
+	}
+	if err != nil {
+		return err
+	}
+	for _, w := range answer.GetWarnings() {
+		s.note("warning: %s", visible(w))
+	}
+	if m.dryRun {
+		return s.concludeDry(f.Name, answer.GetCreated() || len(answer.GetChanges()) > 0, answer.GetChanges())
+	}
+	if answer.GetCreated() && answer.GetUpgrade() != nil {
+		return s.follow(ctx, c, answer.GetUpgrade(), wait, false)
+	}
+	return s.recorded(f.Name, answer)
+}
+
+// recorded reports a specification that waits for the next upgrade.
+func (s *session) recorded(name string, answer *pb.ApplyServiceResponse) error {
+	if s.structured() {
+		if err := s.record("applied", time.Now(), message(answer)); err != nil {
+			return err
+		}
+	}
+	r := result{outcome: "unchanged", host: "unchanged", service: name, text: name + ": unchanged"}
+	if len(answer.GetChanges()) > 0 {
+		r.outcome, r.host, r.text = "recorded", "recorded", name+": recorded"
+	}
+	r.body = changeTexts(answer.GetChanges())
+	if slices.ContainsFunc(answer.GetChanges(), func(c *pb.FieldChange) bool { return !c.GetImmediate() }) {
+		r.details = []string{"next: gracectl upgrade " + name}
+	}
+	return s.conclude(r)
+}

@@ -1,0 +1,81 @@
+package ctl
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
+)
+
+func newDelete(s *session) *cobra.Command {
+	var m mutation
+	cmd := &cobra.Command{
+		Use:               "delete SERVICE",
+		Short:             "Forget a stopped service, its history and its logs",
+		Example:           example("gracectl stop web && gracectl delete web", "gracectl delete web -y"),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: s.completeServices,
+	}
+	m.flags(cmd)
+	cmd.PreRunE = func(cmd *cobra.Command, args []string) error {
+		if m.dryRun {
+			return nil
+		}
+		return s.confirm(cmd.Context(), "delete "+args[0]+", its history and its logs?")
+	}
+	cmd.RunE = s.withAgent(func(ctx context.Context, c *client, args []string) error {
+		_, err := c.services.DeleteService(ctx, &pb.DeleteServiceRequest{
+			Name: args[0], ValidateOnly: m.dryRun, RequestId: m.id(), Reason: m.reason,
+		})
+		if err != nil {
+			return err
+		}
+		return s.deleted("service", args[0], m.dryRun)
+	})
+	return cmd
+}
+
+// deleted reports a deletion.
+func (s *session) deleted(what, name string, dryRun bool) error {
+	verb := "deleted"
+	if dryRun {
+		verb = "would be deleted"
+	}
+	if s.structured() {
+		return errors.Join(s.print(object{{what, name}, {"deleted", !dryRun}}), wouldChange(dryRun))
+	}
+	s.say("%s: %s", name, verb)
+	return wouldChange(dryRun)
+}
+
+// confirm asks before something that cannot be undone. Without a terminal
+// nobody could answer: then -y must have said it.
+func (s *session) confirm(ctx context.Context, question string) error {
+	if s.yes {
+		return nil
+	}
+	if _, ok := terminal(s.stdio.In); !ok {
+		return usage("%s there is no terminal to ask on: say yes with -y", question)
+	}
+	fmt.Fprintf(s.stdio.Err, "%s [y/N] ", question)
+	answer := make(chan string, 1)
+	// A read from a terminal cannot be ended: after Ctrl-C it ends with the program.
+	go func() {
+		line, _ := bufio.NewReader(s.stdio.In).ReadString('\n')
+		answer <- strings.ToLower(strings.TrimSpace(line))
+	}()
+	select {
+	case a := <-answer:
+		if a == "y" || a == "yes" {
+			return nil
+		}
+	case <-ctx.Done():
+		fmt.Fprintln(s.stdio.Err)
+	}
+	return &exitError{ExitError, errors.New("nothing was done")}
+}

@@ -1,0 +1,19 @@
+// Package ctl is gracectl: the command line that talks to agents. Run is the
+// whole program; it writes to what it is given and keeps no state.
+//
+// One file per command (apply.go, push.go, upgrade.go, status.go, ...), and
+// beneath them:
+//
+//   - run.go: Run, from arguments to an exit code
+//   - exit.go: exit codes and the errors that carry them
+//   - session.go: one run's flags and streams; root.go: the command tree
+//   - mutate.go: the flags of every command that changes something
+//   - agent.go: the connection, and what to say when there is none
+//   - source.go: service files and artifacts that arguments name
+//   - upload.go, bar.go: pushing an artifact, resumably
+//   - follow.go: watching an upgrade until it is over
+//   - live.go, lines.go, records.go: what is seen meanwhile, on a terminal, in
+//     a pipe, as JSON
+//   - result.go: what came of it, in one line, in detail and as JSON
+//   - message.go, print.go, table.go, style.go, format.go: output
+package ctl

@@ -1,0 +1,71 @@
+package ctl
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gracefleet/gracefleet/ctl/internal/spec"
+)
+
+func newExplain(s *session) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "explain",
+		Short:   "Explain the service file and gracectl's settings",
+		Example: example("gracectl explain spec", "gracectl explain config"),
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			return usage("say what: explain spec or explain config")
+		},
+	}
+	cmd.AddCommand(
+		&cobra.Command{
+			Use:     "spec",
+			Short:   "Every key of the service file: type, default, meaning",
+			Example: example("gracectl explain spec | grep drain"),
+			Args:    cobra.NoArgs,
+			RunE:    func(*cobra.Command, []string) error { return s.explainSpec() },
+		},
+		&cobra.Command{
+			Use:     "config",
+			Short:   "Where gracectl's settings come from",
+			Example: example("gracectl explain config"),
+			Args:    cobra.NoArgs,
+			RunE:    func(*cobra.Command, []string) error { return s.explainConfig() },
+		})
+	return cmd
+}
+
+func (s *session) explainSpec() error {
+	if !s.structured() {
+		return spec.Explain(s.stdio.Out)
+	}
+	keys := []object{}
+	for _, k := range spec.Keys() {
+		keys = append(keys, object{{"key", k.Path}, {"type", k.Type}, {"default", k.Default}, {"meaning", k.Meaning}})
+	}
+	return s.print(object{{"keys", keys}})
+}
+
+// settings are what gracectl takes from its environment. A flag wins.
+var settings = [][4]string{
+	{"--agent", "GRACECTL_AGENT", "unix:/run/gracefleet/graced.sock as root, else unix:$XDG_RUNTIME_DIR/gracefleet/graced.sock", "the agent to talk to"},
+	{"--no-color", "NO_COLOR", "colours on a terminal", "no colours; TERM=dumb does the same and stops animation"},
+	{"--output", "", "table", "table, json or yaml"},
+	{"--timeout", "", "no limit", "limit of the wait, never of the upgrade"},
+}
+
+func (s *session) explainConfig() error {
+	if s.structured() {
+		all := []object{}
+		for _, row := range settings {
+			all = append(all, object{{"flag", row[0]}, {"environment", row[1]}, {"default", row[2]}, {"meaning", row[3]}})
+		}
+		return s.print(object{{"settings", all}})
+	}
+	t := &table{head: []string{"FLAG", "ENVIRONMENT", "DEFAULT", "MEANING"}}
+	for _, row := range settings {
+		t.add(cell{row[0], ""}, cell{row[1], ""}, cell{row[2], ""}, cell{fmt.Sprint(row[3]), ""})
+	}
+	return s.printTable(t)
+}

@@ -1,0 +1,98 @@
+package rules
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// pure packages decide from what they are told: the same input gives the same
+// answer, now and in a replay.
+var pure = []struct {
+	dir string
+	own []string // packages of this module that it may import
+}{
+	{dir: "agent/internal/lifecycle"},
+	{dir: "agent/internal/service"},
+	{dir: "agent/internal/steer", own: []string{module + "/agent/internal/service"}},
+}
+
+// thinking is what a pure package may import: nothing here reads or changes
+// anything but its arguments. Of time it has durations; of net, addresses; of
+// bpf, the assembler; of syscall, the signals' numbers.
+var thinking = []string{
+	"bytes", "cmp", "crypto/sha256", "encoding/binary", "encoding/hex", "encoding/json", "errors", "fmt", "hash/fnv", "iter", "maps", "math",
+	"math/bits", "net/netip", "path", "regexp", "slices", "sort", "strconv", "strings", "syscall", "time", "unicode", "unicode/utf8",
+	"golang.org/x/net/bpf",
+}
+
+// clock is what time offers beyond arithmetic.
+var clock = []string{"After", "AfterFunc", "NewTicker", "NewTimer", "Now", "Since", "Sleep", "Tick", "Until"}
+
+func TestPurePackagesOnlyThink(t *testing.T) {
+	for _, p := range purePackages(t) {
+		for _, path := range p.Imports {
+			if !slices.Contains(thinking, path) && !slices.Contains(p.own, path) {
+				t.Errorf("%s imports %s", p.local(), path)
+			}
+		}
+		for _, path := range p.paths(p.GoFiles) {
+			onlyThinks(t, path)
+		}
+	}
+}
+
+type purePackage struct {
+	pkg
+	own []string
+}
+
+func purePackages(t *testing.T) (found []purePackage) {
+	t.Helper()
+	for _, p := range packages(t) {
+		for _, rule := range pure {
+			if p.local() == rule.dir {
+				found = append(found, purePackage{pkg: p, own: rule.own})
+			}
+		}
+	}
+	return found
+}
+
+// onlyThinks finds what needs no import to be impure, or hides behind one.
+func onlyThinks(t *testing.T, path string) {
+	t.Helper()
+	files := token.NewFileSet()
+	file, err := parser.ParseFile(files, path, nil, parser.SkipObjectResolution)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	ast.Inspect(file, func(node ast.Node) bool {
+		switch node := node.(type) {
+		case *ast.GoStmt:
+			t.Errorf("%s: starts a goroutine", files.Position(node.Pos()))
+		case *ast.SelectorExpr:
+			if of, ok := node.X.(*ast.Ident); ok && acts(of.Name, node.Sel.Name) {
+				t.Errorf("%s: uses %s.%s", files.Position(node.Pos()), of.Name, node.Sel.Name)
+			}
+		}
+		return true
+	})
+}
+
+// acts says whether a name of a package that may be imported does more than
+// compute.
+func acts(of, name string) bool {
+	switch of {
+	case "time":
+		return slices.Contains(clock, name)
+	case "syscall":
+		return !strings.HasPrefix(name, "SIG") && name != "Signal"
+	default:
+		return false
+	}
+}
