@@ -85,6 +85,9 @@ func (a *agent) run(ctx context.Context) error {
 	if err := a.require(); err != nil {
 		return err
 	}
+	if a.config.Drain {
+		return a.drain(ctx)
+	}
 	l, err := listenLocal(a.config.Socket)
 	if err != nil {
 		return err
@@ -107,7 +110,9 @@ func (a *agent) run(ctx context.Context) error {
 	case err = <-served:
 	case <-ctx.Done():
 		notify(a.log, "STOPPING=1")
-		a.stopServices()
+		if a.config.StopServices || os.Getpid() == 1 {
+			a.drainAll(context.WithoutCancel(ctx))
+		}
 		stop()
 		err = <-served
 	}
@@ -142,14 +147,20 @@ func (a *agent) degrade(why string) {
 	a.degraded = append(a.degraded, why)
 }
 
-// stopServices drains every service, where the agent is to take them with it.
-func (a *agent) stopServices() {
-	if !a.config.StopServices && os.Getpid() != 1 {
-		return
+// drain adopts what runs and drains it.
+func (a *agent) drain(ctx context.Context) error {
+	if err := a.restore(ctx); err != nil {
+		return err
 	}
-	ctx := context.Background()
+	a.drainAll(ctx)
+	return context.Cause(ctx)
+}
+
+// drainAll returns once every program has ended, or with ctx.
+func (a *agent) drainAll(ctx context.Context) {
 	services, err := a.supervisor.List(ctx)
 	if err != nil {
+		a.log.Error("the services could not be listed", "error", err)
 		return
 	}
 	var all sync.WaitGroup

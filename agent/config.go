@@ -22,6 +22,9 @@ type Config struct {
 	// StopServices drains every service when the agent is told to end, as for
 	// PID 1 of a container. By default services stay.
 	StopServices bool `yaml:"stop_services"`
+	// Drain adopts what runs, drains it and ends: for a host that shuts down. The
+	// next agent starts the services again.
+	Drain bool `yaml:"-"`
 
 	// ShimBinary is graced-shim; by default the one beside the agent.
 	ShimBinary string `yaml:"-"`

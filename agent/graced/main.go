@@ -72,6 +72,7 @@ func configure(args []string, stderr io.Writer) (agent.Config, error) {
 	fs.StringVar(&flags.LogLevel, "log-level", "", "trace, debug, info, warn or error (default info)")
 	fs.StringVar(&flags.LogFormat, "log-format", "", "text or json (default text)")
 	fs.BoolVar(&flags.StopServices, "stop-services", false, "drain every service when the agent is told to end")
+	fs.BoolVar(&flags.Drain, "drain", false, "adopt what runs, drain it and end; the next agent starts it again")
 	showVersion := fs.Bool("version", false, "print the version and end")
 	if err := fs.Parse(args); err != nil {
 		return c, err
@@ -115,6 +116,7 @@ func override(c *agent.Config, flags agent.Config) {
 		}
 	}
 	c.StopServices = c.StopServices || flags.StopServices
+	c.Drain = flags.Drain
 	c.Version = versionText()
 }
 

@@ -12,7 +12,7 @@ import (
 // agent stands in for graced, to see when systemd calls it and how.
 const agent = `#!/bin/sh
 echo "$@" >>/run/called
-[ "$1" = --stop-services ] && { systemctl is-active graced.service >>/run/called; exit; }
+[ "$1" = --drain ] && { systemctl is-active graced.service >>/run/called; exit; }
 sleep infinity & # a service, which must outlive the agent
 systemd-notify --ready
 trap 'echo stopped >>/run/called; exit' TERM
@@ -73,7 +73,7 @@ func TestServicesOutliveTheAgentAndAreDrainedAtShutdown(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Empty lines are starts without arguments.
-	if want := "\nstopped\n\nstopped\n--stop-services\ninactive\n"; string(called) != want {
+	if want := "\nstopped\n\nstopped\n--drain\ninactive\n"; string(called) != want {
 		t.Errorf("called:\n%s\nwant:\n%s", called, want)
 	}
 }

@@ -201,13 +201,22 @@ func (s *slot) Close(ctx context.Context) error {
 	if rmErr := os.RemoveAll(s.dir); err == nil {
 		err = rmErr
 	}
-	s.removeCgroups()
+	s.removeCgroups(ctx)
 	return err
 }
 
-func (s *slot) removeCgroups() {
+// shimEnd is how long a dismissed shim may take to be gone.
+const shimEnd = time.Second
+
+func (s *slot) removeCgroups(ctx context.Context) {
 	if s.cgroup == "" {
 		return
+	}
+	// The shim answers first and ends then; a cgroup with a process stays.
+	ctx, cancel := context.WithTimeout(ctx, shimEnd)
+	defer cancel()
+	if err := s.cgroup.Await(ctx); err != nil {
+		s.log.Debug("a dismissed shim lives on", "error", err)
 	}
 	dirs := []cgroup.Dir{s.cgroup}
 	if d, err := s.host.generationCgroup(s.intent.Service, s.intent.Generation); err == nil {

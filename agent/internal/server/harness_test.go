@@ -90,6 +90,7 @@ func (r *recorder) Start(_ context.Context, c supervisor.ServiceCommand) (superv
 func (r *recorder) Reload(_ context.Context, c supervisor.ServiceCommand) (supervisor.Status, bool, error) {
 	return r.status, true, r.record(c)
 }
+
 func (r *recorder) Delete(_ context.Context, c supervisor.ServiceCommand) error { return r.record(c) }
 
 func (r *recorder) Generations(_ context.Context, name string) ([]supervisor.Generation, error) {

@@ -71,7 +71,8 @@ func command(ctx context.Context, r interface {
 	GetValidateOnly() bool
 	GetRequestId() string
 	GetReason() string
-}) (supervisor.ServiceCommand, error) {
+},
+) (supervisor.ServiceCommand, error) {
 	c := &checker{}
 	c.name("name", r.GetName())
 	cmd := supervisor.ServiceCommand{

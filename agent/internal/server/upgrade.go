@@ -138,7 +138,8 @@ func upgradeCommand(ctx context.Context, r interface {
 	GetValidateOnly() bool
 	GetRequestId() string
 	GetReason() string
-}) (supervisor.UpgradeCommand, error) {
+},
+) (supervisor.UpgradeCommand, error) {
 	c := &checker{}
 	c.name("service", r.GetService())
 	c.text("id", r.GetId(), maxText)

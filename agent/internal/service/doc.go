@@ -12,7 +12,8 @@
 //   - defaults.go: what an unset key means
 //   - validate.go, validate_socket.go, validate_probe.go, validate_upgrade.go:
 //     every rule a specification must meet, as field violations
-//   - diff.go, format.go: what changed between two, in a person's words
+//   - diff.go, change.go, format.go: what changed between two, in a person's words
+//   - invalid.go: the error that lists all violations
 //
 // spectest makes specifications for tests.
 package service

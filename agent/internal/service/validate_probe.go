@@ -13,8 +13,12 @@ func (p Probe) kinds() []string {
 		name string
 		set  bool
 	}{
-		{"notify", p.Notify}, {"http", p.HTTP != nil}, {"grpc", p.GRPC != nil}, {"tcp", p.TCP != nil},
-		{"exec", p.Exec != nil}, {"alive_for", p.AliveFor != 0},
+		{"notify", p.Notify},
+		{"http", p.HTTP != nil},
+		{"grpc", p.GRPC != nil},
+		{"tcp", p.TCP != nil},
+		{"exec", p.Exec != nil},
+		{"alive_for", p.AliveFor != 0},
 	} {
 		if k.set {
 			list = append(list, k.name)

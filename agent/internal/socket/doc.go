@@ -8,6 +8,7 @@
 //   - attach.go: put a steering program on a group
 //   - control.go: reach a descriptor without changing its mode; O_NONBLOCK
 //   - queue.go: accept queues and the backlog
+//   - refuse.go: let nobody new in
 //   - quiesce.go: wait until nothing can land on a slot any more
 //   - watchqueue.go: be told when a connection appears on a slot
 //
@@ -25,13 +26,9 @@
 //   - watch.go: a live count while a slot drains
 //
 // Private ways in:
-//
 //   - probe.go: dial so that the steering program leads to the candidate
-//
 //   - accepted.go: whether the program accepted a connection
-//
 //   - publish.go: switch a unix path
-//
 //   - guard.go: keep it where it points
 //
 // The host:
