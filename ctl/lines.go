@@ -30,6 +30,9 @@ func (l *lines) show(st *pb.ServiceStatus, now time.Time) {
 	}
 	for _, g := range st.GetGenerations() {
 		old := generation(before, g.GetNumber())
+		if before == nil && !alive(g) && g.GetNumber() != st.GetUpgrade().GetToGeneration() {
+			continue // ended long ago
+		}
 		for _, line := range generationChanges(old, g) {
 			fmt.Fprintf(l.w, "%s: generation %d: %s\n", name, g.GetNumber(), line)
 		}
@@ -64,7 +67,7 @@ func upgradeChanges(old, up *pb.Upgrade) []string {
 	if old.GetState() != up.GetState() {
 		out = append(out, fmt.Sprintf("%s: %s", upgradeName(up), word(up.GetState())))
 	}
-	if old.GetStep() != up.GetStep() {
+	if old.GetStep() != up.GetStep() && up.GetState() == pb.Upgrade_STATE_CANARY {
 		out = append(out, "step "+stepText(up))
 	}
 	if up.GetWaiting() && !old.GetWaiting() {

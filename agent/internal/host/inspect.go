@@ -13,8 +13,10 @@ import (
 )
 
 // Inspect looks at what a program may have done to its slot. What hurts nobody
-// else is repaired; the rest is a *supervisor.Problem.
-func (s *slot) Inspect(ctx context.Context) error {
+// else is repaired; the rest is a *supervisor.Problem. A deep look also goes
+// through the program's descriptors and the kernel's listeners, which costs more
+// the more connections there are.
+func (s *slot) Inspect(ctx context.Context, deep bool) error {
 	for _, l := range s.listeners() {
 		a := l.Socket.Address
 		if a.Network == service.UDP {
@@ -25,6 +27,9 @@ func (s *slot) Inspect(ctx context.Context) error {
 				Err: fmt.Errorf("the program shut its listener on %s down", a)}
 		}
 		s.repair(l)
+	}
+	if !deep {
+		return nil
 	}
 	if err := s.closedListener(); err != nil {
 		return err

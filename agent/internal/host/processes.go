@@ -19,7 +19,7 @@ func (s *slot) processes() []int {
 		return nil
 	}
 	if s.cgroup != "" {
-		if d, err := s.host.generationCgroup(s.intent.Service, s.intent.Generation); err == nil {
+		if d, err := s.host.generationCgroup(s.intent.Service, int(s.leased.Load())); err == nil {
 			if pids, err := d.Pids(); err == nil && len(pids) > 0 {
 				return pids
 			}

@@ -31,6 +31,9 @@ func (s *slot) Start(ctx context.Context, l supervisor.Launch) (int, error) {
 			return 0, startError(err)
 		}
 	}
+	if was := s.leased.Swap(int64(l.For)); was != int64(l.For) {
+		s.removeProgramCgroup(int(was))
+	}
 	s.keeper.mu.Lock()
 	s.keeper.program = &p
 	s.keeper.mu.Unlock()

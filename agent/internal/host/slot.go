@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -31,6 +32,7 @@ type slot struct {
 	paths  map[string]pathPair // by name of unix sockets
 
 	held    atomic.Pointer[[]shim.Listener]
+	leased  atomic.Int64 // generation that has the slot
 	guarded atomic.Bool
 	opMu    sync.Mutex // one Start, Kill or Close at a time
 }
@@ -63,6 +65,7 @@ func (h *Host) newSlot(in supervisor.SlotIntent) (*slot, error) {
 		host: h, log: h.log.With("service", in.Service, "slot", in.Slot), intent: in,
 		dir: h.shimDir(in.Service, in.Slot), cgroup: group, paths: map[string]pathPair{},
 	}
+	s.leased.Store(int64(in.Generation))
 	for _, sock := range in.Spec.Sockets {
 		if sock.Address.Network == service.Unix {
 			s.paths[sock.Name] = pathsOf(sock, in.Slot)
@@ -218,14 +221,19 @@ func (s *slot) removeCgroups(ctx context.Context) {
 	if err := s.cgroup.Await(ctx); err != nil {
 		s.log.Debug("a dismissed shim lives on", "error", err)
 	}
-	dirs := []cgroup.Dir{s.cgroup}
-	if d, err := s.host.generationCgroup(s.intent.Service, s.intent.Generation); err == nil {
-		dirs = append(dirs, d)
+	s.removeCgroup(s.cgroup)
+	s.removeProgramCgroup(int(s.leased.Load()))
+}
+
+func (s *slot) removeProgramCgroup(generation int) {
+	if d, err := s.host.generationCgroup(s.intent.Service, generation); err == nil && d != "" {
+		s.removeCgroup(d)
 	}
-	for _, d := range dirs {
-		if err := d.Remove(); err != nil {
-			s.log.Debug("a cgroup is left", "error", err)
-		}
+}
+
+func (s *slot) removeCgroup(d cgroup.Dir) {
+	if err := d.Remove(); err != nil {
+		s.log.Debug("a cgroup is left", "error", err)
 	}
 }
 

@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 
 	"github.com/hashicorp/go-hclog"
-	"golang.org/x/net/bpf"
 
 	"github.com/gracefleet/gracefleet/agent/internal/service"
 	"github.com/gracefleet/gracefleet/agent/internal/socket"
@@ -22,16 +20,15 @@ type steering struct {
 	// probing is held during a private probe, whose rule stands in the programs.
 	probing sync.Mutex
 
-	mu       sync.Mutex
-	order    steer.Order
-	weights  steer.Weights
-	slots    map[int]*slot
-	attached map[string][]bpf.RawInstruction // by address: what is in force
-	public   map[string]*publication         // by path of a unix socket
+	mu      sync.Mutex
+	order   steer.Order
+	weights steer.Weights
+	slots   map[int]*slot
+	public  map[string]*publication // by path of a unix socket
 }
 
 func newSteering(log hclog.Logger) *steering {
-	return &steering{log: log, slots: map[int]*slot{}, attached: map[string][]bpf.RawInstruction{}, public: map[string]*publication{}}
+	return &steering{log: log, slots: map[int]*slot{}, public: map[string]*publication{}}
 }
 
 // Set steers by these weights from when it returns.
@@ -71,7 +68,8 @@ func (t *steering) normalise() {
 	t.weights.Share[last] += rest
 }
 
-// attach puts the programs in force that are not yet.
+// attach puts every group's program in force. It costs microseconds, so nothing
+// is remembered: a group that emptied meanwhile has lost its program.
 func (t *steering) attach() error {
 	var errs []error
 	for _, g := range t.order.Groups {
@@ -90,10 +88,6 @@ func (t *steering) attachGroup(g steer.Group) error {
 	if err != nil {
 		return err
 	}
-	key := fmt.Sprintf("%+v", g.Address)
-	if slices.Equal(prog, t.attached[key]) {
-		return nil
-	}
 	for _, n := range g.Slots {
 		s := t.slots[int(n)]
 		if s == nil {
@@ -106,25 +100,17 @@ func (t *steering) attachGroup(g steer.Group) error {
 			if err := socket.Attach(l.File, prog); err != nil {
 				return fmt.Errorf("steer %s: %w", g.Address, err)
 			}
-			t.attached[key] = prog
 			return nil
 		}
 	}
 	return nil
 }
 
-// forgetAttached makes the next attach put every program in force anew: a group
-// that was empty meanwhile has lost its own.
-func (t *steering) forgetAttached() { clear(t.attached) }
-
 // Exclusive runs fn while no private probe is under way.
 func (t *steering) Exclusive(fn func()) {
 	t.probing.Lock()
 	defer t.probing.Unlock()
 	fn()
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.forgetAttached()
 }
 
 // probe runs fn while the private path leads to a slot.

@@ -30,7 +30,7 @@ func (h *Host) Vet(_ context.Context, artifact string) (version string, err erro
 	if _, err := store.Inspect(a.Path); err != nil {
 		return "", vetted(err)
 	}
-	return a.Labels["version"], nil
+	return a.Labels[service.VersionLabel], nil
 }
 
 func vetted(err error) error {

@@ -133,7 +133,7 @@ func (c *checker) env(env map[string]string) {
 
 func reservedEnv(name string) bool {
 	return name == "NOTIFY_SOCKET" || strings.HasPrefix(name, "GRACEFLEET_") ||
-		strings.HasPrefix(name, "LISTEN_") || strings.HasPrefix(name, "WATCHDOG_")
+		strings.HasPrefix(name, "LISTEN_FD") || strings.HasPrefix(name, "LISTEN_PID") || strings.HasPrefix(name, "WATCHDOG_")
 }
 
 func checkUser(user string) error {

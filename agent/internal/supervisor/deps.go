@@ -76,8 +76,9 @@ type Slot interface {
 
 	// Probe makes one attempt over the private path.
 	Probe(ctx context.Context, p service.Probe, st Steering, generation int) error
-	// Inspect looks for what a program may do to its slot; see the Problem kinds.
-	Inspect(ctx context.Context) error
+	// Inspect looks for what a program may do to its slot: a *Problem. A deep look
+	// costs more the more connections there are.
+	Inspect(ctx context.Context, deep bool) error
 	// Arrivals reports how many connections at least have arrived since the call.
 	Arrivals(ctx context.Context, fn func(n int)) error
 	// Queued counts the connections that wait on the slot, handshakes included.

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"reflect"
 	"strings"
 
 	"github.com/gracefleet/gracefleet/agent/internal/lifecycle"
@@ -121,15 +120,19 @@ func (s *Supervisor) Upgrade(ctx context.Context, r UpgradeRequest) (UpgradeResu
 	defer s.declare.Unlock()
 	var spec service.Spec
 	var slots []Slot
+	var active Slot
 	err = o.do(ctx, func() error {
 		spec = o.wanted(r)
 		slots = o.openSlots()
+		if a := o.rec.State.Active(); a != nil && !r.Force {
+			active = o.entry(a.Slot).slot
+		}
 		return nil
 	})
 	if err != nil {
 		return UpgradeResult{}, err
 	}
-	version, err := o.vet(ctx, spec, slots, r.Force)
+	version, err := o.vet(ctx, spec, slots, active)
 	if err != nil {
 		return UpgradeResult{}, err
 	}
@@ -171,8 +174,8 @@ func (o *owner) openSlots() []Slot {
 }
 
 // vet looks at everything that would make the new generation fail, before
-// anything is touched.
-func (o *owner) vet(ctx context.Context, spec service.Spec, slots []Slot, force bool) (version string, err error) {
+// anything is touched. Memory must suffice for one more like the active one.
+func (o *owner) vet(ctx context.Context, spec service.Spec, slots []Slot, active Slot) (version string, err error) {
 	if err := spec.Validate(); err != nil {
 		return "", err
 	}
@@ -185,8 +188,8 @@ func (o *owner) vet(ctx context.Context, spec service.Spec, slots []Slot, force 
 	if err := o.sup.conflicts(ctx, spec, slots); err != nil {
 		return "", err
 	}
-	if len(slots) > 0 && !force {
-		if err := o.host.MemoryFor(slots[0]); err != nil {
+	if active != nil {
+		if err := o.host.MemoryFor(active); err != nil {
 			return "", err
 		}
 	}
@@ -259,7 +262,7 @@ func (o *owner) alreadyThere(r UpgradeRequest, spec service.Spec) (UpgradeResult
 	}
 	if u := o.rec.State.Upgrade; o.rec.State.Upgrading() {
 		to, ok := o.rec.spec(u.To)
-		if ok && reflect.DeepEqual(to, spec) {
+		if ok && etag(to) == etag(spec) {
 			return UpgradeResult{Upgrade: o.showUpgrade(o.rec.upgrade(u.ID)), Attached: true}, true
 		}
 		return UpgradeResult{}, false
@@ -269,7 +272,8 @@ func (o *owner) alreadyThere(r UpgradeRequest, spec service.Spec) (UpgradeResult
 		return UpgradeResult{}, false
 	}
 	own, ok := o.rec.spec(a.Number)
-	if !ok || !reflect.DeepEqual(own, spec) {
+	// What a host's own path holds may be another program by now.
+	if !ok || etag(own) != etag(spec) || strings.HasPrefix(spec.Artifact, "host:") {
 		return UpgradeResult{}, false
 	}
 	res := UpgradeResult{Unchanged: true}

@@ -13,6 +13,8 @@ import (
 const (
 	// inspectEvery is how often a generation that proves itself is looked at.
 	inspectEvery = 100 * time.Millisecond
+	// deepEvery is how many of these looks make a deep one.
+	deepEvery = 20
 	// notAcceptingAfter is how long a queue may stand without one connection
 	// being taken from it.
 	notAcceptingAfter = 3 * time.Second
@@ -72,8 +74,8 @@ func (o *owner) watchCheck(ctx context.Context, e lifecycle.Effect, slot Slot, c
 // watchSlot looks at the listener, the group and the queue.
 func (o *owner) watchSlot(ctx context.Context, e lifecycle.Effect, slot Slot) {
 	q := queueWatch{}
-	for {
-		err := slot.Inspect(ctx)
+	for n := 0; ; n++ {
+		err := slot.Inspect(ctx, n%deepEvery == 0)
 		if err == nil {
 			err = q.look(ctx, slot, time.Now())
 		}

@@ -1,0 +1,188 @@
+//go:build linux
+
+package harness
+
+import (
+	"context"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+)
+
+const (
+	startLimit = 20 * time.Second
+	endLimit   = 20 * time.Second
+)
+
+// Agent is an agent of a test, over all its restarts. It is safe for concurrent
+// use, but for what starts or ends its process.
+type Agent struct {
+	// Dir holds all of its directories; services may write there, too.
+	Dir string
+	// Socket is the path of its API.
+	Socket string
+
+	t     testing.TB
+	flags []string
+	log   log
+	cmd   *exec.Cmd
+	ended chan error // has what Wait returned
+	conn  *grpc.ClientConn
+	specs int
+}
+
+// Start runs an agent in fresh directories, with additional flags of graced. It
+// has no services. When the test ends, so do its services and the agent, and the
+// test fails if anything is left of them.
+func Start(t testing.TB, flags ...string) *Agent {
+	t.Helper()
+	Binary(t, "graced")
+	// In /tmp, since the path of a unix socket has at most 107 bytes.
+	dir, err := os.MkdirTemp("/tmp", "gf")
+	if err == nil {
+		err = os.Chmod(dir, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := &Agent{Dir: dir, Socket: filepath.Join(dir, "r", "graced.sock"), t: t, flags: flags}
+	t.Cleanup(a.cleanup)
+	a.start(t)
+	return a
+}
+
+// start runs graced and returns when it says that it is ready.
+func (a *Agent) start(t testing.TB) {
+	t.Helper()
+	path := filepath.Join(a.Dir, "notify")
+	notify, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram", Name: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.Remove(path)
+	defer notify.Close()
+
+	a.cmd = exec.Command(Binary(t, "graced"), append([]string{
+		"--state-dir", filepath.Join(a.Dir, "s"), "--runtime-dir", filepath.Join(a.Dir, "r"), "--log-level", "debug",
+	}, a.flags...)...)
+	a.cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+path)
+	a.cmd.Stdout, a.cmd.Stderr = &a.log, &a.log
+	// Shims keep no descriptor of the agent's; what did would hold up Wait.
+	a.cmd.WaitDelay = time.Second
+	if err := a.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	a.ended = ended
+	go func() {
+		ended <- a.cmd.Wait()
+		close(ended)
+		notify.SetReadDeadline(time.Now()) // nobody will be ready
+	}()
+	if err := notify.SetReadDeadline(time.Now().Add(startLimit)); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 4096)
+	if _, err := notify.Read(buf); err != nil {
+		t.Fatalf("the agent is not ready: %v\n%s", err, a.log.String())
+	}
+}
+
+// PID is the agent's process id.
+func (a *Agent) PID() int { return a.cmd.Process.Pid }
+
+// Log is all that the agent has said.
+func (a *Agent) Log() string { return a.log.String() }
+
+// Kill9 kills the agent at once. Its services live on.
+func (a *Agent) Kill9(t testing.TB) {
+	t.Helper()
+	if err := a.cmd.Process.Kill(); err != nil {
+		t.Fatalf("kill the agent: %v", err)
+	}
+	<-a.ended
+}
+
+// Terminate asks the agent to end and waits until it has; anything but a clean
+// end fails the test.
+func (a *Agent) Terminate(t testing.TB) {
+	t.Helper()
+	if err := a.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Errorf("terminate the agent: %v", err)
+		return
+	}
+	limit := time.NewTimer(endLimit)
+	defer limit.Stop()
+	select {
+	case err := <-a.ended:
+		if err != nil {
+			t.Errorf("the agent ended with %v", err)
+		}
+	case <-limit.C:
+		t.Errorf("the agent ignores SIGTERM for %v", endLimit)
+		a.cmd.Process.Signal(syscall.SIGABRT) // its goroutines go to the log
+		<-a.ended
+	}
+}
+
+// Restart runs an agent again in the same directories, after ending the one
+// that may still run.
+func (a *Agent) Restart(t testing.TB) {
+	t.Helper()
+	if a.running() {
+		a.Terminate(t)
+	}
+	a.start(t)
+}
+
+func (a *Agent) running() bool { return a.cmd != nil && a.cmd.ProcessState == nil }
+
+// cleanup ends everything and looks for what is left.
+func (a *Agent) cleanup() {
+	t := a.t
+	t.Helper()
+	// An agent that the test killed is needed once more, to end the services.
+	if a.cmd != nil && !a.running() {
+		a.start(t)
+	}
+	if a.running() {
+		a.deleteAll(t)
+		a.Terminate(t)
+	}
+	if a.conn != nil {
+		a.conn.Close()
+	}
+	for _, left := range a.leftovers(portsOf(t)) {
+		t.Errorf("left behind: %s", left)
+	}
+	a.sweep()
+	if said := forbidden.FindString(a.log.String()); said != "" {
+		t.Errorf("the agent said %q", said)
+	}
+	if t.Failed() {
+		t.Logf("the agent's log:\n%s", a.log.String())
+	}
+	if err := os.RemoveAll(a.Dir); err != nil {
+		t.Errorf("remove the agent's directories: %v", err)
+	}
+}
+
+// deleteAll stops and forgets every service.
+func (a *Agent) deleteAll(t testing.TB) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), ctlLimit)
+	defer cancel()
+	for _, name := range a.services(ctx, t) {
+		for _, args := range [][]string{{"stop", "--now", name}, {"delete", "-y", name}} {
+			if r := a.ctl(ctx, args...); r.Code != 0 {
+				t.Errorf("cleaning up: %v", r)
+			}
+		}
+	}
+}
