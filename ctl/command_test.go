@@ -33,7 +33,8 @@ func idle(t *testing.T) *agent {
 	a.on(&pb.DeleteServiceRequest{}, &pb.DeleteServiceResponse{})
 	a.on(&pb.DeleteArtifactRequest{}, &pb.DeleteArtifactResponse{})
 	a.on(&pb.ListArtifactsRequest{}, &pb.ListArtifactsResponse{Artifacts: []*pb.Artifact{
-		{Digest: digest7, SizeBytes: 1 << 20, CreateTime: at(0), FileName: "web", UsedBy: []string{"web"}}, {Digest: digest8, SizeBytes: 2048}}})
+		{Digest: digest7, SizeBytes: 1 << 20, CreateTime: at(0), FileName: "web", UsedBy: []string{"web"}}, {Digest: digest8, SizeBytes: 2048},
+	}})
 	return a
 }
 
@@ -199,14 +200,16 @@ func TestApply(t *testing.T) {
 		t.Errorf("exit %d", r.code)
 	}
 	os.WriteFile(file, []byte("name: web\nnope: 1\n"), 0o644)
-	if r := a.gracectl(t, "apply", "-f", file, "-o", "json"); r.code != ExitError || !strings.Contains(r.err, file+":2:1: nope: unknown key") || !strings.Contains(r.out, `"type":"result"`) {
+	if r := a.gracectl(t, "apply", "-f", file, "-o", "json"); r.code != ExitError || !strings.HasPrefix(r.err, file+":2:1: nope: unknown key") || !strings.Contains(r.out, `"type":"result"`) {
 		t.Errorf("exit %d: %s%s", r.code, r.out, r.err)
 	}
 }
 
 func TestViolationsAreListed(t *testing.T) {
-	refusal := &api.Error{Code: codes.InvalidArgument, Reason: pb.Reason_REASON_INVALID, Message: "web: the specification is not valid",
-		Violations: []api.Violation{{Field: "sockets[0].listen", Reason: "bad"}, {Field: "user", Reason: "no such user"}}}
+	refusal := &api.Error{
+		Code: codes.InvalidArgument, Reason: pb.Reason_REASON_INVALID, Message: "web: the specification is not valid",
+		Violations: []api.Violation{{Field: "sockets[0].listen", Reason: "bad"}, {Field: "user", Reason: "no such user"}},
+	}
 	a := newAgent(t).on(&pb.StartUpgradeRequest{}, refusal)
 	r := a.gracectl(t, "upgrade", "web")
 	if r.code != ExitError || r.err != "gracectl: web: the specification is not valid\n  sockets[0].listen: bad\n  user: no such user\n" {

@@ -11,9 +11,13 @@
 //   - agent.go: the connection, and what to say when there is none
 //   - source.go: service files and artifacts that arguments name
 //   - upload.go, bar.go: pushing an artifact, resumably
+//   - dryrun.go: what --dry-run reports
+//   - watch.go: a stream of looks at a service that outlives the agent
 //   - follow.go: watching an upgrade until it is over
-//   - live.go, lines.go, records.go: what is seen meanwhile, on a terminal, in
-//     a pipe, as JSON
-//   - result.go: what came of it, in one line, in detail and as JSON
+//   - view.go, live.go, lines.go: what is seen meanwhile, as records, on a
+//     terminal, in a pipe
+//   - describe.go: upgrades and generations in words
+//   - result.go: what came of it, in one line, in detail and as a record
+//   - complete.go: names for shell completion
 //   - message.go, print.go, table.go, style.go, format.go: output
 package ctl

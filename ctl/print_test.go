@@ -76,9 +76,11 @@ func TestListOfServices(t *testing.T) {
 }
 
 func TestMessage(t *testing.T) {
-	o := message(&pb.Generation{Number: 7, State: pb.Generation_STATE_STANDBY, OpenConnections: ptr(int32(0)),
+	o := message(&pb.Generation{
+		Number: 7, State: pb.Generation_STATE_STANDBY, OpenConnections: ptr(int32(0)),
 		Drain: &pb.DrainStatus{PendingBytes: ptr(int64(1 << 40)), InFlight: map[string]int32{"b": 1, "a": 2}},
-		Spec:  &pb.ServiceSpec{Upgrade: &pb.UpgradePolicy{Soak: durationpb.New(1500 * time.Millisecond)}}})
+		Spec:  &pb.ServiceSpec{Upgrade: &pb.UpgradePolicy{Soak: durationpb.New(1500 * time.Millisecond)}},
+	})
 	b, err := json.Marshal(o)
 	if err != nil {
 		t.Fatal(err)
@@ -122,11 +124,21 @@ func TestFit(t *testing.T) {
 
 func TestFormats(t *testing.T) {
 	for _, test := range [][2]string{
-		{percent(10000), "100%"}, {percent(50), "0.5%"}, {percent(0), "0%"}, {percent(1), "0.01%"},
-		{short(digest7), "777777777777"}, {short("host:/bin/x"), "host:/bin/x"},
-		{span(10234 * time.Millisecond), "10.2s"}, {span(3456 * time.Microsecond), "3ms"}, {span(90 * time.Second), "1m30s"},
-		{span(10 * time.Minute), "10m0s"}, {span(75 * time.Hour), "3d"},
-		{size(512), "512 B"}, {size(12 << 20), "12.0 MiB"}, {count(1, "connection"), "1 connection"}, {count(0, "connection"), "0 connections"},
+		{percent(10000), "100%"},
+		{percent(50), "0.5%"},
+		{percent(0), "0%"},
+		{percent(1), "0.01%"},
+		{short(digest7), "777777777777"},
+		{short("host:/bin/x"), "host:/bin/x"},
+		{span(10234 * time.Millisecond), "10.2s"},
+		{span(3456 * time.Microsecond), "3ms"},
+		{span(90 * time.Second), "1m30s"},
+		{span(10 * time.Minute), "10m0s"},
+		{span(75 * time.Hour), "3d"},
+		{size(512), "512 B"},
+		{size(12 << 20), "12.0 MiB"},
+		{count(1, "connection"), "1 connection"},
+		{count(0, "connection"), "0 connections"},
 	} {
 		if test[0] != test[1] {
 			t.Errorf("%q, want %q", test[0], test[1])
@@ -163,9 +175,11 @@ func TestLogsAndEvents(t *testing.T) {
 }
 
 func TestInfoAndVersion(t *testing.T) {
-	a := newAgent(t).on(&pb.GetAgentInfoRequest{}, &pb.GetAgentInfoResponse{Agent: &pb.AgentInfo{Host: "h1", Version: "v1", Platform: "linux/amd64", Kernel: "6.1",
+	a := newAgent(t).on(&pb.GetAgentInfoRequest{}, &pb.GetAgentInfoResponse{Agent: &pb.AgentInfo{
+		Host: "h1", Version: "v1", Platform: "linux/amd64", Kernel: "6.1",
 		Services: 2, Pid: 9, Degraded: []string{"record of api is quarantined"},
-		Capabilities: []*pb.Capability{{Name: "cgroup_v2", Available: true, Detail: "delegated"}, {Name: "pidfd", Fallback: "start time"}}}})
+		Capabilities: []*pb.Capability{{Name: "cgroup_v2", Available: true, Detail: "delegated"}, {Name: "pidfd", Fallback: "start time"}},
+	}})
 	golden(t, "info.txt", a.gracectl(t, "info").out)
 	if r := a.gracectl(t, "version"); !strings.HasPrefix(r.out, "gracectl v1.2.3") {
 		t.Errorf("%s", r.out)

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/gracefleet/gracefleet/api"
+	"github.com/gracefleet/gracefleet/ctl/internal/spec"
 )
 
 // Stdio is what a run reads and writes. In, Out and Err are looked at for
@@ -51,6 +52,12 @@ func Run(ctx context.Context, args []string, stdio Stdio) int {
 func (s *session) explain(err error) {
 	var e *exitError
 	if errors.As(err, &e) && e.cause == nil {
+		return
+	}
+	var mistakes spec.Errors
+	if errors.As(err, &mistakes) {
+		// As compilers write them: each line begins with the place.
+		fmt.Fprintln(s.stdio.Err, mistakes)
 		return
 	}
 	fmt.Fprintln(s.stdio.Err, s.red("gracectl: ")+words(err))

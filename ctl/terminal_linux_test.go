@@ -107,7 +107,8 @@ func (s *screen) await(t *testing.T, text string) {
 
 func (s *screen) run(ctx context.Context, a *agent, env map[string]string, args ...string) int {
 	return Run(ctx, append([]string{"--agent", "unix:" + a.socket}, args...), Stdio{
-		In: s.tty, Out: s.tty, Err: s.tty, Getenv: func(k string) string { return env[k] }})
+		In: s.tty, Out: s.tty, Err: s.tty, Getenv: func(k string) string { return env[k] },
+	})
 }
 
 func TestLiveView(t *testing.T) {

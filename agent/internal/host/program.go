@@ -211,8 +211,8 @@ func (s *slot) Reload(ctx context.Context) (bool, error) {
 		return false, errors.New("no program runs")
 	}
 	pid := st.Current.Process.PID
-	if !catches(pid, syscall.SIGHUP) {
-		return false, fmt.Errorf("%w: its program does not handle SIGHUP and would die of it: use gracectl restart", supervisor.ErrWrongState)
+	if !handles(pid, syscall.SIGHUP) {
+		return false, fmt.Errorf("%w: it cannot be told whether the program handles SIGHUP, of which it would die: use gracectl restart", supervisor.ErrWrongState)
 	}
 	before := st.Current.ReadyAt
 	op := fmt.Sprintf("reload-%d", time.Now().UnixNano())
@@ -225,8 +225,12 @@ func (s *slot) Reload(ctx context.Context) (bool, error) {
 	return err == nil, nil
 }
 
-// catches reads SigCgt of /proc/PID/status (proc(5)).
-func catches(pid int, sig syscall.Signal) bool {
+// realTime are the bits of signals 35 to 64 in a mask.
+const realTime = 0xfffffffc00000000
+
+// handles reads SigCgt of /proc/PID/status (proc(5)). A runtime that catches
+// every signal, as Go's does, and dies of most, says nothing by that.
+func handles(pid int, sig syscall.Signal) bool {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return false
@@ -237,7 +241,7 @@ func catches(pid int, sig syscall.Signal) bool {
 			continue
 		}
 		bits, err := strconv.ParseUint(strings.TrimSpace(mask), 16, 64)
-		return err == nil && bits&(1<<(uint(sig)-1)) != 0
+		return err == nil && bits&realTime != realTime && bits&(1<<(uint(sig)-1)) != 0
 	}
 	return false
 }

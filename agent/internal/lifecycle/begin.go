@@ -86,9 +86,15 @@ func (s *State) resume(e Event) error {
 		return ErrNothingToStart
 	}
 	s.Halted = false
+	s.startAgain(e)
+	return nil
+}
+
+// startAgain runs the last promoted generation on a new slot.
+func (s *State) startAgain(e Event) {
+	s.Upgrade = &Upgrade{ID: e.ID, Kind: KindStart, State: UpgradeStarting, To: s.Promoted}
 	s.LastSlot++
 	s.add(Generation{Number: s.Promoted, Slot: s.LastSlot, State: Active, Policy: e.Policy}, e.At)
-	return nil
 }
 
 // booted is what is left after the host restarted: no process, no socket.
@@ -101,6 +107,5 @@ func (s *State) booted(e Event) {
 	if s.Halted || s.Promoted == 0 {
 		return
 	}
-	s.LastSlot++
-	s.add(Generation{Number: s.Promoted, Slot: s.LastSlot, State: Active, Policy: e.Policy}, e.At)
+	s.startAgain(e)
 }

@@ -15,13 +15,22 @@ func (s *State) exited(g *Generation, e Event) {
 		s.giveBack(UpgradeFailed, exitReason(e, wasReady), e.Message, e.At)
 		return
 	}
+	s.startFailed(g, exitReason(e, wasReady), e.Message)
 	s.crashed(g, e, ran && wasReady)
 }
 
-// proving says whether the generation's death ends the upgrade. The one that an
-// automatic rollback started is all there is: it is restarted instead.
+// startFailed tells that a start did not succeed; the generation is tried again.
+func (s *State) startFailed(g *Generation, r Reason, message string) {
+	if s.Upgrading() && s.Upgrade.To == g.Number && s.Upgrade.Kind == KindStart {
+		s.Upgrade.end(UpgradeFailed, r, message)
+	}
+}
+
+// proving says whether the generation's death turns it away. One that an
+// automatic rollback or a start brought back is all there is: it is restarted.
 func (s *State) proving(g *Generation) bool {
-	return s.Upgrading() && s.Upgrade.To == g.Number && s.Upgrade.Kind != KindAutoRollback
+	return s.Upgrading() && s.Upgrade.To == g.Number &&
+		s.Upgrade.Kind != KindAutoRollback && s.Upgrade.Kind != KindStart
 }
 
 func exitReason(e Event, wasReady bool) Reason {

@@ -66,6 +66,7 @@ const (
 	KindRollback     Kind = 3 // back to an earlier generation
 	KindRestart      Kind = 4 // the same again
 	KindAutoRollback Kind = 5 // back by itself after a crash loop
+	KindStart        Kind = 6 // the last promoted generation runs again
 )
 
 // Reason says why something failed or was refused. The texts are stored on disk.

@@ -71,6 +71,7 @@ func (s *State) overdue(g *Generation, at Time) {
 		s.giveBack(UpgradeFailed, ReasonReadyTimeout, "not ready within "+g.Policy.ReadyTimeout.String(), at)
 	default:
 		g.Overdue = true
+		s.startFailed(g, ReasonReadyTimeout, "not ready within "+g.Policy.ReadyTimeout.String())
 	}
 }
 

@@ -153,11 +153,13 @@ func (s *Supervisor) Start(ctx context.Context, c ServiceCommand) (Status, error
 		if !ok {
 			return lifecycle.ErrNothingToStart
 		}
-		e := lifecycle.Event{Type: lifecycle.Resume, At: o.host.Now(), Policy: policyOf(spec)}
+		e := lifecycle.Event{Type: lifecycle.Resume, ID: newID(), At: o.host.Now(), Policy: policyOf(spec)}
 		if c.DryRun {
 			_, err := lifecycle.Step(o.rec.State, e)
 			return err
 		}
+		o.rec.Upgrades = append(o.rec.Upgrades, pastUpgrade{Upgrade: lifecycle.Upgrade{ID: e.ID}, Actor: c.Actor,
+			Comment: c.Comment, RequestID: c.RequestID, CreatedAt: o.wall()})
 		if err := o.command(e); err != nil {
 			return err
 		}

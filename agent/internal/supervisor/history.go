@@ -27,6 +27,9 @@ func (r *record) clone() record {
 // returns the events to tell about it once that is durable.
 func (o *owner) chronicle(before, after lifecycle.State) []Event {
 	var news []Event
+	if b := before.Upgrade; b != nil && !b.State.Ended() && after.Upgrade != nil && after.Upgrade.ID != b.ID {
+		news = append(news, o.rebooted(*b)...)
+	}
 	if u := after.Upgrade; u != nil {
 		news = append(news, o.chronicleUpgrade(before.Upgrade, u)...)
 	}
@@ -119,6 +122,14 @@ func (o *owner) chronicleUpgrade(was, u *lifecycle.Upgrade) []Event {
 	}
 	seen := o.showUpgrade(p)
 	return []Event{{Generation: u.To, UpgradeChanged: &seen}}
+}
+
+// rebooted ends an upgrade that the start after a reboot took the place of.
+func (o *owner) rebooted(u lifecycle.Upgrade) []Event {
+	was := u
+	u.State, u.Reason = lifecycle.UpgradeFailed, lifecycle.ReasonHostRebooted
+	u.Message = "the host restarted while the upgrade was under way"
+	return o.chronicleUpgrade(&was, &u)
 }
 
 func (o *owner) upgradeEnded(p *pastUpgrade) {

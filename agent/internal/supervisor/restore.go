@@ -47,7 +47,7 @@ func (o *owner) booted() {
 	o.rec.BootID = o.host.BootID()
 	o.rec.Order = steer.Order{}
 	spec, _ := o.rec.spec(o.rec.State.Promoted)
-	o.fact(lifecycle.Event{Type: lifecycle.Booted, Policy: policyOf(spec)})
+	o.fact(lifecycle.Event{Type: lifecycle.Booted, ID: newID(), Policy: policyOf(spec)})
 	o.settle()
 }
 

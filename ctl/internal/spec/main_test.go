@@ -84,3 +84,13 @@ func TestExplanation(t *testing.T) {
 	}
 	golden(t, "explain.golden", b.Bytes())
 }
+
+func TestSampleOfTheContract(t *testing.T) {
+	f, err := Parse("sample.yaml", read(t, "sample.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if *f.Sockets[1].Mode != 0o660 || f.Env["MODE"] != "prod" || !f.Ready.Probe.Notify || len(f.Upgrade.Steps) != 2 {
+		t.Errorf("%+v", f)
+	}
+}

@@ -60,7 +60,8 @@ func (p *Probe) proto() *pb.Probe {
 		return &pb.Probe{Kind: &pb.Probe_AliveFor{AliveFor: durationpb.New(*p.AliveFor)}}
 	case p.GRPC != nil:
 		return &pb.Probe{Kind: &pb.Probe_Grpc{Grpc: &pb.GrpcProbe{
-			Socket: p.GRPC.Socket, Service: p.GRPC.Service, Tls: p.GRPC.TLS.proto()}}}
+			Socket: p.GRPC.Socket, Service: p.GRPC.Service, Tls: p.GRPC.TLS.proto(),
+		}}}
 	case p.TCP != nil:
 		return &pb.Probe{Kind: &pb.Probe_Tcp{Tcp: &pb.TcpProbe{Socket: p.TCP.Socket, Tls: p.TCP.TLS.proto()}}}
 	case p.Exec != nil:
@@ -68,7 +69,8 @@ func (p *Probe) proto() *pb.Probe {
 	}
 	h := p.HTTP
 	return &pb.Probe{Kind: &pb.Probe_Http{Http: &pb.HttpProbe{
-		Socket: h.Socket, Scheme: h.Scheme, Host: h.Host, Path: h.Path, Status: h.Status, Tls: h.TLS.proto()}}}
+		Socket: h.Socket, Scheme: h.Scheme, Host: h.Host, Path: h.Path, Status: h.Status, Tls: h.TLS.proto(),
+	}}}
 }
 
 func (t *TLS) proto() *pb.TlsProbe {

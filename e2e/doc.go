@@ -1,0 +1,23 @@
+// Package e2e holds the promises to account: the real agent, real programs, real
+// clients that never retry. Tests alone, nothing to import.
+//
+// An ordinary run keeps loads and counts small, so that go test ./... stays
+// quick on two cores. GRACEFLEET_FULL=1 runs the figures that the project
+// promises (1000 fresh and 1000 keep-alive requests a second; 20,000 canary
+// connections), and -v prints what was measured. Times are printed, never
+// asserted. GRACEFLEET_NO_SKIP=1 fails what would be skipped.
+//
+//	GRACEFLEET_FULL=1 go test -v -timeout 30m ./e2e
+//
+//   - service_test.go: a service under test, and what is done to it
+//   - meter_test.go: what the clients of one upgrade saw
+//   - upgrade_test.go: ten upgrades, ten rollbacks, restarts
+//   - gunicorn_test.go: the same for a program of somebody else's
+//   - canary_test.go: shares of new connections
+//   - abort_test.go, rollback_test.go: ways back
+//   - drain_test.go: the drain of a program that knows nothing of it
+//   - address_test.go: IPv6, dual-stack, unix sockets, UDP
+//   - crash_test.go: programs that die
+//   - agent_test.go: agents that die
+//   - operate_test.go: stop, start, reload, delete
+package e2e
