@@ -83,6 +83,9 @@ func (l *listener) acceptQueued() (net.Conn, error) {
 		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return c, err
 		}
+		if l.shut() {
+			break
+		}
 	}
 	l.pause()
 	select {
@@ -103,6 +106,18 @@ func (l *listener) queued() bool {
 		n, _ = pollIn(fd)
 	})
 	return err == nil && n > 0
+}
+
+// shut says whether the parent has shut the socket: one of unix stays readable
+// then, although accept finds nothing (unix_poll, RCV_SHUTDOWN).
+func (l *listener) shut() bool {
+	raw, err := l.SyscallConn()
+	if err != nil {
+		return true
+	}
+	is := false
+	err = raw.Control(func(fd uintptr) { is = readShut(fd) })
+	return err != nil || is
 }
 
 // pollIn returns 1 when the descriptor is readable (for a listener: when its

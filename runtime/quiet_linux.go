@@ -16,3 +16,10 @@ func sinceReceived(fd uintptr) time.Duration {
 	}
 	return time.Duration(info.Last_data_recv) * time.Millisecond
 }
+
+// readShut says whether the reading side was shut.
+func readShut(fd uintptr) bool {
+	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+	n, err := unix.Poll(fds, 0)
+	return err == nil && n > 0 && fds[0].Revents&unix.POLLRDHUP != 0
+}

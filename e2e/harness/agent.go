@@ -30,6 +30,7 @@ type Agent struct {
 
 	t     testing.TB
 	flags []string
+	as    *syscall.Credential // nil: the test's own
 	log   log
 	cmd   *exec.Cmd
 	ended chan error // has what Wait returned
@@ -42,6 +43,11 @@ type Agent struct {
 // test fails if anything is left of them.
 func Start(t testing.TB, flags ...string) *Agent {
 	t.Helper()
+	return start(t, nil, flags)
+}
+
+func start(t testing.TB, as *syscall.Credential, flags []string) *Agent {
+	t.Helper()
 	Binary(t, "graced")
 	// In /tmp, since the path of a unix socket has at most 107 bytes.
 	dir, err := os.MkdirTemp("/tmp", "gf")
@@ -51,7 +57,7 @@ func Start(t testing.TB, flags ...string) *Agent {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &Agent{Dir: dir, Socket: filepath.Join(dir, "r", "graced.sock"), t: t, flags: flags}
+	a := &Agent{Dir: dir, Socket: filepath.Join(dir, "r", "graced.sock"), t: t, flags: flags, as: as}
 	t.Cleanup(a.cleanup)
 	a.start(t)
 	return a
@@ -61,13 +67,11 @@ func Start(t testing.TB, flags ...string) *Agent {
 func (a *Agent) start(t testing.TB) {
 	t.Helper()
 	path := filepath.Join(a.Dir, "notify")
+	os.Remove(path) // of the agent before
 	notify, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram", Name: path})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer os.Remove(path)
-	defer notify.Close()
-
 	a.cmd = exec.Command(Binary(t, "graced"), append([]string{
 		"--state-dir", filepath.Join(a.Dir, "s"), "--runtime-dir", filepath.Join(a.Dir, "r"), "--log-level", "debug",
 	}, a.flags...)...)
@@ -75,15 +79,16 @@ func (a *Agent) start(t testing.TB) {
 	a.cmd.Stdout, a.cmd.Stderr = &a.log, &a.log
 	// Shims keep no descriptor of the agent's; what did would hold up Wait.
 	a.cmd.WaitDelay = time.Second
+	a.demote(t, path)
 	if err := a.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
+	ended, cmd := make(chan error, 1), a.cmd
 	a.ended = ended
 	go func() {
-		ended <- a.cmd.Wait()
+		ended <- cmd.Wait()
 		close(ended)
-		notify.SetReadDeadline(time.Now()) // nobody will be ready
+		notify.Close() // nobody will be ready
 	}()
 	if err := notify.SetReadDeadline(time.Now().Add(startLimit)); err != nil {
 		t.Fatal(err)

@@ -181,7 +181,13 @@ func (s *slot) scope() socket.Scope {
 // Count counts the slot's connections once.
 func (s *slot) Count(ctx context.Context) (supervisor.Count, error) {
 	c, err := socket.CountNow(ctx, s.scope())
-	return countOf(c), err
+	out := countOf(c)
+	if c.Known && s.cgroup != "" {
+		if n, err := s.Queued(ctx); err == nil {
+			out.Waiting = n
+		}
+	}
+	return out, err
 }
 
 // WatchCount counts them until ctx ends.

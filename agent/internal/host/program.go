@@ -21,18 +21,21 @@ import (
 func (s *slot) Start(ctx context.Context, l supervisor.Launch) (int, error) {
 	s.opMu.Lock()
 	defer s.opMu.Unlock()
-	p, err := s.program(l)
-	if err != nil {
-		return 0, launchError(err)
-	}
 	st, _, _ := s.keeper.snapshot()
 	if c := st.Current; c != nil && c.Number < l.Instance && !st.Empty {
 		if err := s.kill(ctx, fmt.Sprintf("leftovers-%d", c.Number)); err != nil {
 			return 0, startError(err)
 		}
 	}
-	if was := s.leased.Swap(int64(l.For)); was != int64(l.For) {
-		s.removeProgramCgroup(int(was))
+	if st.Current == nil {
+		if err := s.endOrphans(ctx, l.For); err != nil {
+			return 0, startError(err)
+		}
+	}
+	s.renewCgroup(l.For)
+	p, err := s.program(l)
+	if err != nil {
+		return 0, launchError(err)
 	}
 	s.keeper.mu.Lock()
 	s.keeper.program = &p
@@ -48,6 +51,34 @@ func (s *slot) Start(ctx context.Context, l supervisor.Launch) (int, error) {
 	}
 	s.keeper.refreshNow(ctx)
 	return i.Process.PID, nil
+}
+
+// endOrphans kills what runs in the generation's cgroup before its shim has
+// started anything: a shim before it was killed together with the agent.
+func (s *slot) endOrphans(ctx context.Context, generation int) error {
+	d, err := s.host.generationCgroup(s.intent.Service, generation)
+	if err != nil || d == "" {
+		return err
+	}
+	pids, err := d.Pids()
+	if err != nil || len(pids) == 0 {
+		return err
+	}
+	s.log.Warn("processes that lost their shim are killed: the program is started again", "pids", pids)
+	if err := d.Kill(); err != nil {
+		return err
+	}
+	return d.Await(ctx)
+}
+
+// renewCgroup has the program start in a cgroup that never was killed: Linux 6.18
+// kills at once what is cloned into one that ever was (cgroup.kill; a process
+// that is moved in lives). One that is in use stays.
+func (s *slot) renewCgroup(generation int) {
+	if was := int(s.leased.Swap(int64(generation))); was != generation {
+		s.removeProgramCgroup(was)
+	}
+	s.removeProgramCgroup(generation)
 }
 
 func launchError(err error) error {

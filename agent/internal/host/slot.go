@@ -48,8 +48,8 @@ func (h *Host) Open(ctx context.Context, in supervisor.SlotIntent) (supervisor.S
 		return nil, startError(err)
 	}
 	if err := s.open(ctx, client); err != nil {
-		_ = client.Dismiss(ctx, false)
-		client.Close()
+		s.abandon(ctx, client)
+		s.remove(ctx)
 		return nil, startError(err)
 	}
 	s.keeper = keep(s, client)
@@ -198,14 +198,20 @@ func (s *slot) Close(ctx context.Context) error {
 	defer s.opMu.Unlock()
 	err := s.keeper.dismiss(ctx)
 	s.closeFiles()
-	for _, p := range s.paths {
-		p.remove()
-	}
-	if rmErr := os.RemoveAll(s.dir); err == nil {
+	if rmErr := s.remove(ctx); err == nil {
 		err = rmErr
 	}
-	s.removeCgroups(ctx)
 	return err
+}
+
+// remove removes what a slot's shim leaves on the host.
+func (s *slot) remove(ctx context.Context) error {
+	for _, p := range s.paths {
+		s.host.steeringOf(s.intent.Service).withdraw(p)
+		p.remove()
+	}
+	s.removeCgroups(ctx)
+	return os.RemoveAll(s.dir)
 }
 
 // shimEnd is how long a dismissed shim may take to be gone.

@@ -16,6 +16,7 @@ const spawnLimit = 10 * time.Second
 
 // spawned is what came of starting a shim.
 type spawned struct {
+	slot   *slot
 	client *shim.Client
 	err    error
 }
@@ -36,28 +37,32 @@ func (h *Host) Prepare(in supervisor.SlotIntent) {
 		ctx, cancel := context.WithTimeout(context.Background(), spawnLimit)
 		defer cancel()
 		c, err := h.spawn(ctx, s)
-		result <- spawned{c, err}
+		result <- spawned{s, c, err}
 	}()
 }
 
-// Discard ends a prepared shim.
+// Discard ends a prepared shim and removes what it left; the next slot may have
+// the same number.
 func (h *Host) Discard(in supervisor.SlotIntent) {
 	result := h.forgetPrepared(h.shimDir(in.Service, in.Slot))
 	if result == nil {
 		return
 	}
-	go func() {
-		got := <-result
-		if got.client == nil {
-			return
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), spawnLimit)
-		defer cancel()
-		if err := got.client.Dismiss(ctx, false); err != nil {
-			h.log.Warn("a shim that is not needed could not be dismissed", "service", in.Service, "slot", in.Slot, "error", err)
-		}
-		got.client.Close()
-	}()
+	got := <-result
+	ctx, cancel := context.WithTimeout(context.Background(), spawnLimit)
+	defer cancel()
+	if got.client != nil {
+		got.slot.abandon(ctx, got.client)
+	}
+	got.slot.remove(ctx)
+}
+
+// abandon dismisses a shim that holds nothing of value.
+func (s *slot) abandon(ctx context.Context, c *shim.Client) {
+	if err := c.Dismiss(ctx, false); err != nil {
+		s.log.Warn("a shim that is not needed could not be dismissed", "error", err)
+	}
+	c.Close()
 }
 
 func (h *Host) forgetPrepared(dir string) chan spawned {

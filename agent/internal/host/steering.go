@@ -175,6 +175,16 @@ func (t *steering) lead(path string, s *slot) error {
 	return nil
 }
 
+// withdraw no longer guards a path that leads to a slot which is going.
+func (t *steering) withdraw(pair pathPair) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if now := t.public[pair.public]; now != nil && now.kept == pair.kept {
+		now.end()
+		delete(t.public, pair.public)
+	}
+}
+
 func (t *steering) close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -16,4 +16,5 @@ func (s *State) adopted(g *Generation, e Event) {
 	g.Restarts += e.Count
 	g.RestartAt = 0
 	g.Running = e.Clean
+	g.Ready = g.Ready && e.Clean
 }

@@ -11,7 +11,7 @@ func (s *State) begin(e Event) error {
 		s.revive(t, e)
 		return nil
 	}
-	if e.Policy.MaxGenerations > 0 && s.Live() >= e.Policy.MaxGenerations {
+	if e.Policy.MaxGenerations > 0 && s.Staying() >= e.Policy.MaxGenerations {
 		return ErrTooMany
 	}
 	s.Upgrade = &Upgrade{ID: e.ID, Kind: e.Kind, State: UpgradeStarting, Plan: e.Plan, Target: e.Target}

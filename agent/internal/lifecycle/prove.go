@@ -27,10 +27,11 @@ func (s *State) becameReady(g *Generation, at Time) {
 	}
 }
 
-// old is the generation that the upgrade replaces, while it has not ended.
+// old is the generation that the upgrade replaces, as long as it keeps its place:
+// one that ended by itself, and whose slot is rescued, does not.
 func (s *State) old() *Generation {
 	g := s.Generation(s.Upgrade.From)
-	if g == nil || g.State.Ended() {
+	if g == nil || (g.State != Active && g.State != Standby) {
 		return nil
 	}
 	return g
@@ -51,7 +52,7 @@ func (s *State) switchOver(g, from *Generation, at Time) {
 func (s *State) promote(g, from *Generation, at Time) {
 	u := s.Upgrade
 	g.activate()
-	u.end(UpgradeSucceeded, "", "")
+	u.end(UpgradeSucceeded, u.Reason, u.Message) // what an automatic rollback was for
 	s.Promoted = g.Number
 	s.Fallback = nil
 	g.WindowEnd = 0

@@ -257,6 +257,18 @@ func (s *State) Active() *Generation {
 // Upgrading says whether an upgrade is in progress.
 func (s *State) Upgrading() bool { return s.Upgrade != nil && !s.Upgrade.State.Ended() }
 
+// Staying counts the generations that have not ended and are not being killed:
+// those for which a limit holds.
+func (s *State) Staying() int {
+	n := s.Live()
+	for i := range s.Generations {
+		if g := &s.Generations[i]; g.State == Draining && g.Phase == Killed {
+			n--
+		}
+	}
+	return n
+}
+
 // Live counts the generations that have not ended.
 func (s *State) Live() int {
 	n := 0

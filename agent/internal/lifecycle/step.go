@@ -67,16 +67,15 @@ func (s *State) fact(e Event) {
 	case Adopted:
 		s.adopted(g, e)
 	case Started:
-		if e.Instance == g.Instance && !g.State.Ended() {
+		if g.awaits(e.Instance) {
 			g.Running = true
-			g.RestartAt = 0
 		}
 	case StartFailed, Exited:
-		if e.Instance == g.Instance && !g.State.Ended() {
+		if g.awaits(e.Instance) {
 			s.exited(g, e)
 		}
 	case BecameReady:
-		if e.Instance == g.Instance && g.Program == g.Number && !g.State.Ended() {
+		if g.awaits(e.Instance) && g.Running && g.Program == g.Number {
 			s.becameReady(g, e.At)
 		}
 	case Fault:
@@ -96,4 +95,10 @@ func (s *State) fact(e Event) {
 			s.remove(g.Number)
 		}
 	}
+}
+
+// awaits says whether facts about an instance still count: it is the current one
+// and was not yet seen to end.
+func (g *Generation) awaits(instance int) bool {
+	return instance == g.Instance && !g.State.Ended() && g.RestartAt == 0
 }

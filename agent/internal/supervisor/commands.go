@@ -200,16 +200,29 @@ func (s *Supervisor) Delete(ctx context.Context, c ServiceCommand) error {
 	if err != nil {
 		return err
 	}
-	err = o.do(ctx, func() error {
-		if o.rec.State.Live() > 0 || len(o.slots) > 0 {
-			return fmt.Errorf("%w: service %q is running: gracectl stop %s", ErrWrongState, o.name, o.name)
+	for closed := false; !closed; {
+		// What has ended may still be closing its sockets.
+		next := o.changed.wait()
+		err = o.do(ctx, func() error {
+			closed = len(o.slots) == 0
+			switch {
+			case o.rec.State.Live() > 0:
+				return fmt.Errorf("%w: service %q is running: gracectl stop %s", ErrWrongState, o.name, o.name)
+			case c.DryRun || !closed:
+				return nil
+			}
+			o.deleted = true
+			return s.records.DeleteRecord(o.name)
+		})
+		if err != nil || c.DryRun || closed {
+			break
 		}
-		if c.DryRun {
-			return nil
+		select {
+		case <-next:
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		}
-		o.deleted = true
-		return s.records.DeleteRecord(o.name)
-	})
+	}
 	if err != nil || c.DryRun {
 		return err
 	}

@@ -156,6 +156,9 @@ type Saying struct {
 type Count struct {
 	Open, Active, Idle, Stalled, Closing int
 	Bytes                                int64
+	// Waiting are those of Open that the program has not accepted, where this is
+	// known: its end does not cut them. Only Slot.Count tells.
+	Waiting int
 }
 
 // StartError says why a program does not run.

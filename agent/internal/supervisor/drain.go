@@ -113,8 +113,8 @@ func (o *owner) kill(e lifecycle.Effect, sl *openSlot) func(context.Context) {
 			return
 		}
 		c, countErr := slot.Count(ctx)
-		if draining && countErr == nil && c.Open > 0 {
-			o.post(ctx, func() { o.cut(e.Generation, c.Open) })
+		if cutting := c.Open - c.Waiting; draining && countErr == nil && cutting > 0 {
+			o.post(ctx, func() { o.cut(e.Generation, cutting) })
 		}
 		if err := slot.Kill(ctx, fmt.Sprintf("kill-%d", e.Instance)); err != nil && ctx.Err() == nil {
 			o.log.Error("a program could not be killed", "generation", e.Generation, "error", err)

@@ -92,6 +92,9 @@ func (o *owner) vanished(g *lifecycle.Generation, u *lifecycle.Upgrade) Event {
 	}
 	if p := o.rec.generation(g.Number); p != nil {
 		p.State, p.Message = change.To, change.Message
+		if change.To == lifecycle.Failed {
+			p.Reason = u.Reason
+		}
 		p.EndedAt = o.wall()
 	}
 	delete(o.live, g.Number)
@@ -103,6 +106,9 @@ func (o *owner) chronicleUpgrade(was, u *lifecycle.Upgrade) []Event {
 	if p == nil {
 		o.rec.Upgrades = append(o.rec.Upgrades, pastUpgrade{CreatedAt: o.wall(), Actor: "graced"})
 		p = &o.rec.Upgrades[len(o.rec.Upgrades)-1]
+	}
+	if !p.EndedAt.IsZero() {
+		return nil // all that is known of its end was added then
 	}
 	changed := was == nil || was.ID != u.ID || was.State != u.State || was.Step != u.Step || was.HoldDone != u.HoldDone
 	p.Upgrade = *u

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -30,7 +31,9 @@ func (o *owner) release(e lifecycle.Effect, sl *openSlot) func(context.Context) 
 		if err := slot.Kill(ctx, "release"); err != nil && ctx.Err() == nil {
 			o.log.Warn("what ran on a slot could not be killed", "slot", e.Slot, "error", err)
 		}
-		if !e.Force && o.stranded(ctx, e, slot) {
+		if e.Force {
+			o.tellAbandoned(ctx, e, slot)
+		} else if o.stranded(ctx, e, slot) {
 			return
 		}
 		after, err := o.park(ctx, e, slot)
@@ -50,6 +53,15 @@ func (o *owner) stranded(ctx context.Context, e lifecycle.Effect, slot Slot) boo
 		o.fact(lifecycle.Event{Type: lifecycle.Stranded, Generation: e.Generation})
 	})
 	return true
+}
+
+// tellAbandoned says whom the closing of a slot cuts.
+func (o *owner) tellAbandoned(ctx context.Context, e lifecycle.Effect, slot Slot) {
+	if n, err := slot.Queued(ctx); err == nil && n > 0 {
+		o.post(ctx, func() {
+			o.notice(e.Generation, true, fmt.Sprintf("its slot is given up: %d connections waited on it that no program could be started for", n))
+		})
+	}
 }
 
 // park waits for the permission to close, and meanwhile for stragglers.

@@ -52,3 +52,13 @@ func (o *owner) remember(id, body, upgrade string) {
 	}
 	o.rec.Requests = append(o.rec.Requests, pastRequest{ID: id, Body: body, At: o.wall(), Upgrade: upgrade})
 }
+
+// knows says whether a request of this id was carried out before.
+func (o *owner) knows(id string) bool {
+	for _, q := range o.rec.Requests {
+		if id != "" && q.ID == id {
+			return true
+		}
+	}
+	return false
+}

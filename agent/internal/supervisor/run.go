@@ -46,6 +46,7 @@ func (o *owner) run(e lifecycle.Effect, sl *openSlot) func(context.Context) {
 }
 
 func (o *owner) notStarted(e lifecycle.Effect, err error) {
+	o.log.Warn("a program could not be started", "generation", e.Generation, "program", e.Program, "error", err)
 	var start *StartError
 	if errors.As(err, &start) {
 		o.vitals(e.Generation).errno = start.Errno

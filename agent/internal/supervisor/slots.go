@@ -204,31 +204,39 @@ func grouped(spec service.Spec) []service.Address {
 // order that then holds.
 func (o *owner) askClose(ctx context.Context, slot int) (steer.Order, error) {
 	granted := make(chan struct{})
-	err := o.do(ctx, func() error {
+	after, err := o.awaitClose(ctx, slot, granted)
+	if err != nil {
+		// Whatever came first, nobody will use the permission.
+		_ = o.do(o.ctx, func() error { o.withdrawClose(slot, granted); return nil })
+	}
+	return after, err
+}
+
+func (o *owner) awaitClose(ctx context.Context, slot int, granted chan struct{}) (after steer.Order, err error) {
+	err = o.do(ctx, func() error {
 		o.closers[slot] = granted
 		o.grantClose()
 		return nil
 	})
 	if err != nil {
-		return steer.Order{}, err
+		return after, err
 	}
 	select {
 	case <-granted:
 	case <-ctx.Done():
-		_ = o.do(o.ctx, func() error { o.withdrawClose(slot, granted); return nil })
-		return steer.Order{}, context.Cause(ctx)
+		return after, context.Cause(ctx)
 	}
-	var after steer.Order
 	err = o.do(ctx, func() error { after = o.rec.Order.Done(); return nil })
 	return after, err
 }
 
 func (o *owner) withdrawClose(slot int, granted chan struct{}) {
 	select {
-	case <-granted: // too late: the pending close is finished by the next release
+	case <-granted:
 		if p := o.rec.Order.Pending; p != nil && p.Kind == steer.Leave && int(p.Slot) == slot {
 			o.rec.Order.Pending = nil
 		}
+		o.grantClose()
 	default:
 		delete(o.closers, slot)
 	}

@@ -96,6 +96,9 @@ func (o *owner) show(p *pastGeneration, g *lifecycle.Generation, weights map[int
 		out.Spec = *p.Spec
 	}
 	if g == nil || g.State.Ended() {
+		if p.Forced > 0 {
+			out.Drain = &Drain{Phase: lifecycle.Killed, Forced: p.Forced}
+		}
 		return out
 	}
 	out.Slot, out.Weight = g.Slot, weights[g.Slot]

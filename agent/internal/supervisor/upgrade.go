@@ -121,22 +121,32 @@ func (s *Supervisor) Upgrade(ctx context.Context, r UpgradeRequest) (UpgradeResu
 	var spec service.Spec
 	var slots []Slot
 	var active Slot
+	var res UpgradeResult
+	settled := false
 	err = o.do(ctx, func() error {
 		spec = o.wanted(r)
+		if o.rec.State.Upgrading() || o.knows(r.RequestID) {
+			// Nothing will start, and a slot that is being opened would look
+			// like a foreign one.
+			settled = true
+			return o.attempt(func() error {
+				res, err = o.upgrade(r, spec, "")
+				return err
+			})
+		}
 		slots = o.openSlots()
 		if a := o.rec.State.Active(); a != nil && !r.Force {
 			active = o.entry(a.Slot).slot
 		}
 		return nil
 	})
-	if err != nil {
-		return UpgradeResult{}, err
+	if err != nil || settled {
+		return res, err
 	}
 	version, err := o.vet(ctx, spec, slots, active)
 	if err != nil {
 		return UpgradeResult{}, err
 	}
-	var res UpgradeResult
 	err = o.do(ctx, func() error {
 		return o.attempt(func() error {
 			res, err = o.upgrade(r, spec, version)
@@ -328,7 +338,7 @@ func (o *owner) wouldBegin(b begin, changes []service.Change) (UpgradeResult, er
 // makeRoom ends the oldest draining generation when the request allows it.
 func (o *owner) makeRoom(r UpgradeRequest) error {
 	limit := o.rec.Spec.Drain.MaxGenerations
-	if !r.ForceOldest || limit == 0 || o.rec.State.Live() < limit {
+	if !r.ForceOldest || limit == 0 || o.rec.State.Staying() < limit {
 		return nil
 	}
 	if err := o.command(lifecycle.Event{Type: lifecycle.EndOldest}); err != nil {

@@ -30,6 +30,7 @@ var modes = map[string]mode{
 	"crash-after":       {then: func(*server) { panic("crashing, as asked by -mode") }},
 	"ignore-term":       {first: func(*server) { signal.Ignore(syscall.SIGTERM) }},
 	"fork-leftover":     {first: func(*server) { startChild("leftover") }},
+	"stubborn":          {first: func(*server) { signal.Ignore(syscall.SIGTERM); startChild("leftover") }},
 	"grandchild-ready":  {then: func(*server) { startChild("ready") }, neverReady: true},
 	"kill-parent":       {then: func(*server) { check(syscall.Kill(os.Getppid(), syscall.SIGTERM)) }},
 	"close-listener":    {then: closeListener},
