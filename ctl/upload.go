@@ -72,7 +72,7 @@ func (s *session) push(ctx context.Context, c *client, u *upload) (*pb.Artifact,
 		return nil, fmt.Errorf("push %s: %w", u.file.Name(), err)
 	}
 	if held.GetComplete() {
-		return nil, nil
+		return nil, u.relabel(ctx, c)
 	}
 	bar := s.newBar(u.header.FileName, u.header.SizeBytes)
 	defer bar.close()
@@ -98,6 +98,15 @@ func (s *session) push(ctx context.Context, c *client, u *upload) (*pb.Artifact,
 		}
 		offset = held.GetCommittedBytes()
 	}
+}
+
+// relabel gives a stored artifact the version and labels of this push.
+func (u *upload) relabel(ctx context.Context, c *client) error {
+	if u.header.GetVersion() == "" && len(u.header.GetLabels()) == 0 {
+		return nil
+	}
+	_, err := u.send(ctx, c, u.header.GetSizeBytes(), nil)
+	return err
 }
 
 // interrupted says how to go on, when one can.

@@ -20,4 +20,8 @@
 //	  - crash_test.go: programs that die
 //	  - agent_test.go: agents that die
 //	  - operate_test.go: stop, start, reload, delete
+//   - candidate_faults_test.go: candidates that misbehave, one way each
+//   - rescue_test.go: queues of the dead, and shims that die
+//   - drain_faults_test.go: patience, deadlines, too many generations
+//   - fallback_test.go: an agent without privileges
 package e2e

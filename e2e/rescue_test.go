@@ -326,3 +326,27 @@ func TestShimAndAgentDie(t *testing.T) {
 	}
 	gone(t, []int{int(pid)})
 }
+
+// A generation that shut its own listener down has left its group, whatever the
+// record says: the connections of the others go where they belong.
+func TestDeafOldGenerationMisleadsNobody(t *testing.T) {
+	s := start(t, "bad", "args: [-mode=shutdown-listener=500ms]\nsockets: [{name: http, listen: \"ADDRESS\"}]\nready: {notify: {}}\ndrain: {mode: patient}\n")
+	stays, err := net.Dial("tcp", s.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stays.Close()
+	s.awaitRefused(t)
+	s.CtlOK(t, "upgrade", "web", "-f", s.candidate(t, faulty{folder: "runtime", rest: "ready: {notify: {}}\nupgrade: {soak: 0s}\n"}))
+	s.await(1, pb.Generation_STATE_DRAINING)
+	l := s.load(200, 0, nil)
+	answered(t, l, 50)
+	r := s.Ctl(t, "upgrade", "web", "-f", s.candidate(t, faulty{args: "-mode=never-ready", rest: "ready: {notify: {}, timeout: 500ms}\n"}))
+	if r.Code != 4 {
+		t.Errorf("an upgrade that is never ready: %v", r)
+	}
+	answered(t, l, 50)
+	if seen := unharmed(t, l); seen.Generations["3"].Answers != 0 {
+		t.Errorf("a candidate that never was ready had connections:\n%v", seen)
+	}
+}

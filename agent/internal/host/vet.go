@@ -55,10 +55,26 @@ func (h *Host) Conflict(ctx context.Context, a service.Address, ours []superviso
 		h.log.Warn("cannot look who listens on an address", "address", a.String(), "error", err)
 		return nil // bind decides
 	}
-	if len(strangers) == 0 {
-		return nil
+	for _, x := range strangers {
+		if !h.ownShim(x.PID) {
+			return fmt.Errorf("%w: %w", supervisor.ErrAddressInUse, socket.InUse(a, x))
+		}
 	}
-	return fmt.Errorf("%w: %w", supervisor.ErrAddressInUse, socket.InUse(a, strangers[0]))
+	return nil
+}
+
+// ownShim says whether a process is a shim of this agent: one that is opening or
+// closing its slot at this moment is not among ours yet, or no longer.
+func (h *Host) ownShim(pid int) bool {
+	if pid == 0 {
+		return false
+	}
+	cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if err != nil {
+		return false
+	}
+	args := strings.Split(string(cmdline), "\x00")
+	return len(args) >= 3 && args[0] == "graced-shim" && strings.HasPrefix(args[2], h.runtimeDir+"/s/")
 }
 
 // cookiesOf are the kernel's names of the sockets of some slots.

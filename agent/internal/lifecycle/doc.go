@@ -20,5 +20,6 @@
 //   - crash.go: a program ended untold; restart.go is the pure backoff policy
 //   - effects.go, weights.go, timer.go: what follows from a state
 //   - durable.go: which changes must be on disk before anyone acts on them
+//   - name.go: states in words
 //   - history.go: which generation a rollback returns to
 package lifecycle

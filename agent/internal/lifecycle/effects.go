@@ -70,7 +70,8 @@ func (s *State) effectsOf(g *Generation, weighted bool) []Effect {
 	if g.RestartAt == 0 {
 		out = append(out, of(Run))
 	}
-	if g.Refusing && g.State != Draining {
+	// Once a program is being started its listener is left alone: Run opens it.
+	if g.Refusing && g.State != Draining && g.RestartAt != 0 {
 		out = append(out, of(Refuse))
 	}
 	if g.Overdue && g.RestartAt == 0 {

@@ -26,6 +26,11 @@ const (
 	Failed    GenerationState = 7 // never became ready, or was turned away
 )
 
+// String is the state's name, as clients show it.
+func (s GenerationState) String() string {
+	return nameOf(int(s), "NONE", "STARTING", "CANDIDATE", "ACTIVE", "STANDBY", "DRAINING", "STOPPED", "FAILED")
+}
+
 // Ended says whether nothing more will come of the generation.
 func (s GenerationState) Ended() bool { return s == Stopped || s == Failed }
 
@@ -52,6 +57,11 @@ const (
 	UpgradeFailed    UpgradeState = 5
 	UpgradeAborted   UpgradeState = 6
 )
+
+// String is the state's name, as clients show it.
+func (s UpgradeState) String() string {
+	return nameOf(int(s), "NONE", "STARTING", "CANARY", "SOAKING", "SUCCEEDED", "FAILED", "ABORTED")
+}
 
 // Ended says whether the upgrade is over.
 func (s UpgradeState) Ended() bool { return s >= UpgradeSucceeded }

@@ -8,6 +8,7 @@ import (
 	"hash"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"time"
@@ -175,7 +176,7 @@ func (u *Upload) Commit() (Artifact, error) {
 	}
 	if u.file == nil {
 		defer u.Close()
-		return u.store.GetArtifact(u.digest)
+		return u.store.relabel(u.digest, u.info.Labels)
 	}
 	if u.written < u.info.Size {
 		defer u.Close()
@@ -189,6 +190,30 @@ func (u *Upload) Commit() (Artifact, error) {
 		return Artifact{}, fmt.Errorf("upload of %s: %w", u.info.Name, diskFull(err))
 	}
 	return u.store.GetArtifact(u.digest)
+}
+
+// relabel adds labels to an artifact that is stored already: the same bytes may
+// be pushed again under another version.
+func (s *Store) relabel(digest string, labels map[string]string) (Artifact, error) {
+	defer s.names.lock(digest)()
+	a, m, err := s.artifact(digest)
+	if err != nil || len(labels) == 0 {
+		return a, err
+	}
+	merged := maps.Clone(m.Labels)
+	if merged == nil {
+		merged = map[string]string{}
+	}
+	maps.Copy(merged, labels)
+	if maps.Equal(merged, m.Labels) {
+		return a, nil
+	}
+	m.Labels = merged
+	if err := s.writeMetadata(filepath.Dir(a.Path), m); err != nil {
+		return a, fmt.Errorf("artifact %s: %w", digest, diskFull(err))
+	}
+	a.Labels = merged
+	return a, nil
 }
 
 func (u *Upload) check() error {

@@ -63,8 +63,10 @@ func (o *owner) count(e lifecycle.Effect, sl *openSlot) func(context.Context) {
 			return
 		}
 		err = slot.WatchCount(ctx, func(c Count) {
-			idle := patient && c.Open == 0 && o.quiet(ctx, slot)
-			o.post(ctx, func() { o.counted(e, c, idle) })
+			o.post(ctx, func() { o.counted(e, c) })
+			if patient && c.Open == 0 && o.quiet(ctx, slot) {
+				o.post(ctx, func() { o.fact(lifecycle.Event{Type: lifecycle.Idle, Generation: e.Generation}) })
+			}
 		})
 		if err != nil && ctx.Err() == nil {
 			o.log.Warn("a drain cannot be counted", "generation", e.Generation, "error", err)
@@ -72,17 +74,32 @@ func (o *owner) count(e lifecycle.Effect, sl *openSlot) func(context.Context) {
 	}
 }
 
+// queuePoll: a queue that runs empty is no event.
+const queuePoll = 20 * time.Millisecond
+
+// quiet waits until the slot's queue is empty, and says whether nothing that was
+// in it is open now. A count of 0 may be older than what the queue held.
 func (o *owner) quiet(ctx context.Context, slot Slot) bool {
-	n, err := slot.Queued(ctx)
-	return err == nil && n == 0
+	for waited := false; ; waited = true {
+		n, err := slot.Queued(ctx)
+		if err != nil {
+			return false
+		}
+		if n == 0 && !waited {
+			return true
+		}
+		if n == 0 {
+			c, err := slot.Count(ctx)
+			return err == nil && c.Open == 0
+		}
+		if sleep(ctx, queuePoll) != nil {
+			return false
+		}
+	}
 }
 
-func (o *owner) counted(e lifecycle.Effect, c Count, idle bool) {
+func (o *owner) counted(e lifecycle.Effect, c Count) {
 	o.vitals(e.Generation).count = &c
-	if idle {
-		o.fact(lifecycle.Event{Type: lifecycle.Idle, Generation: e.Generation})
-		return
-	}
 	o.publish()
 }
 

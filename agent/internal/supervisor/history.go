@@ -208,10 +208,10 @@ func (o *owner) logEvent(e Event) {
 	switch {
 	case e.GenerationChanged != nil:
 		o.log.Info("generation changed", "generation", e.Generation,
-			"from", stateName(e.GenerationChanged.From), "to", stateName(e.GenerationChanged.To), "message", e.GenerationChanged.Message)
+			"from", e.GenerationChanged.From, "to", e.GenerationChanged.To, "message", e.GenerationChanged.Message)
 	case e.UpgradeChanged != nil:
 		u := e.UpgradeChanged
-		o.log.Info("upgrade changed", "upgrade", u.ID, "state", fmt.Sprint(u.State), "step", u.Step, "reason", u.Reason, "message", u.Message)
+		o.log.Info("upgrade changed", "upgrade", u.ID, "state", u.State, "step", u.Step, "reason", u.Reason, "message", u.Message)
 	case e.ServiceChanged != nil:
 		o.log.Info("service "+e.ServiceChanged.Verb, "actor", e.ServiceChanged.Actor, "reason", e.ServiceChanged.Reason)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/gracefleet/gracefleet/agent/internal/lifecycle"
+	"github.com/gracefleet/gracefleet/agent/internal/steer"
 )
 
 // retryAfter is how long a change that could not be written waits.
@@ -123,10 +124,31 @@ func (o *owner) steer() {
 			open[n] = sl.slot
 		}
 	}
+	o.dropSilent(open)
 	if err := o.steering.Set(o.rec.Order, o.rec.State.Weights(), open); err != nil {
 		o.log.Error("connections could not be steered", "error", err)
 		o.notice(0, true, fmt.Sprintf("connections could not be steered: %v", err))
 	}
+}
+
+// dropSilent takes out of the order what left its group without being told to:
+// a program that calls shutdown(2) on its listener moves the last member of the
+// group into its place, and what the record then says would mislead.
+func (o *owner) dropSilent(open map[int]Slot) {
+	for n, slot := range open {
+		for _, a := range o.rec.Order.Addresses(steer.Slot(n)) {
+			if o.leaving(n) || slot.Listening(a) {
+				continue
+			}
+			o.log.Warn("a slot no longer listens: connections are steered without it", "slot", n, "address", a.String())
+			o.rec.Order = o.rec.Order.Drop(steer.Slot(n), a)
+		}
+	}
+}
+
+func (o *owner) leaving(slot int) bool {
+	p := o.rec.Order.Pending
+	return p != nil && p.Kind == steer.Leave && int(p.Slot) == slot
 }
 
 func (o *owner) arm() {

@@ -155,11 +155,3 @@ func (o *owner) endTime(s lifecycle.GenerationState) time.Time {
 	}
 	return time.Time{}
 }
-
-func stateName(s lifecycle.GenerationState) string {
-	names := [...]string{"none", "STARTING", "CANDIDATE", "ACTIVE", "STANDBY", "DRAINING", "STOPPED", "FAILED"}
-	if int(s) < len(names) {
-		return names[s]
-	}
-	return fmt.Sprint(uint8(s))
-}
