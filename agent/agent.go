@@ -41,6 +41,7 @@ type agent struct {
 	started    time.Time
 	store      *store.Store
 	runtime    *runtimeDir
+	cgroups    *cgroup.Tree
 	host       *host.Host
 	supervisor *supervisor.Supervisor
 	rotations  *rotations
@@ -61,6 +62,7 @@ func assemble(c Config) (*agent, error) {
 		return nil, errors.Join(err, a.store.Close())
 	}
 	cgroups, cgroupErr := cgroup.Open(a.store.ID())
+	a.cgroups = cgroups
 	if cgroupErr != nil {
 		a.log.Info("no cgroups: kills go by process tree, connections are counted by descriptor", "why", cgroupErr)
 	}
@@ -76,6 +78,9 @@ func assemble(c Config) (*agent, error) {
 func (a *agent) close() {
 	a.supervisor.Close()
 	a.host.Close()
+	if a.cgroups != nil {
+		_ = os.Remove(string(a.cgroups.Base())) // stays while a service is in it
+	}
 	if err := errors.Join(a.runtime.close(), a.store.Close()); err != nil {
 		a.log.Error("the agent's directories could not be closed", "error", err)
 	}

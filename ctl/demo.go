@@ -1,0 +1,52 @@
+package ctl
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gracefleet/gracefleet/ctl/internal/demo"
+)
+
+func newDemo(s *session) *cobra.Command {
+	var o demo.Options
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "See it all on this machine: no root, nothing to install, under a minute",
+		Long: "Starts an agent in a temporary directory, a sample service and a load that never\n" +
+			"repeats a request; then shows an upgrade with a canary, a bad candidate that is\n" +
+			"turned away, an abort and a rollback. Fails when a request is lost.",
+		Example: example("gracectl demo", "gracectl demo --rate 2000"),
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.Out = s.stdio.Out
+			if s.output == "json" {
+				o.Out = s.stdio.Err
+			}
+			_, o.Animated = terminal(o.Out)
+			report, err := demo.Run(cmd.Context(), o)
+			if err != nil {
+				return err
+			}
+			if s.output == "json" {
+				return json.NewEncoder(s.stdio.Out).Encode(report)
+			}
+			_, err = fmt.Fprintln(s.stdio.Out, "\nNothing was lost. Everything is cleaned up.")
+			return err
+		},
+	}
+	f := cmd.Flags()
+	f.IntVar(&o.Port, "port", 0, "port on 127.0.0.1 (default a free one)")
+	f.Float64Var(&o.Rate, "rate", 400, "requests a second")
+	f.BoolVar(&o.Keep, "keep", false, "leave the directory and say where it is")
+	return cmd
+}
+
+// newDemoService is what versions of the sample service are told to be.
+func newDemoService() *cobra.Command {
+	return &cobra.Command{
+		Use: demo.SampleArgument, Hidden: true, Args: cobra.NoArgs, Short: "The sample service of the demo",
+		RunE: func(*cobra.Command, []string) error { return demo.Serve() },
+	}
+}

@@ -1,0 +1,98 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// agent is the demo's own agent.
+type agent struct {
+	command *exec.Cmd
+	socket  string
+	ended   chan error
+}
+
+const agentStart = 15 * time.Second
+
+// startAgent returns once the agent says that it is ready.
+func startAgent(ctx context.Context, p programs, dir string) (*agent, error) {
+	a := &agent{socket: filepath.Join(dir, "r", "graced.sock"), ended: make(chan error, 1)}
+	notify := filepath.Join(dir, "notify")
+	news, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: notify, Net: "unixgram"})
+	if err != nil {
+		return nil, err
+	}
+	defer news.Close()
+	log, err := os.Create(filepath.Join(dir, "agent.log"))
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	a.command = exec.Command(p.graced, "--state-dir", filepath.Join(dir, "s"), "--runtime-dir", filepath.Join(dir, "r"))
+	a.command.Env = append(os.Environ(), "NOTIFY_SOCKET="+notify)
+	a.command.Stdout, a.command.Stderr = log, log
+	// Ctrl-C is for the demo, which then ends the agent in order.
+	a.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := a.command.Start(); err != nil {
+		return nil, fmt.Errorf("start the agent: %w", err)
+	}
+	go func() { a.ended <- a.command.Wait() }()
+	if err := awaitReady(ctx, news, a.ended); err != nil {
+		return a, fmt.Errorf("the agent did not start: %w\n%s", err, tail(log.Name()))
+	}
+	return a, nil
+}
+
+func awaitReady(ctx context.Context, news *net.UnixConn, ended chan error) error {
+	ready := make(chan error, 1)
+	if err := news.SetReadDeadline(time.Now().Add(agentStart)); err != nil {
+		return err
+	}
+	go func() {
+		b := make([]byte, 4096)
+		for {
+			n, err := news.Read(b)
+			if err != nil || strings.Contains(string(b[:n]), "READY=1") {
+				ready <- err
+				return
+			}
+		}
+	}()
+	select {
+	case err := <-ready:
+		return err
+	case err := <-ended:
+		ended <- err
+		return errors.Join(errors.New("it ended"), err)
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// end tells the agent to end and waits.
+func (a *agent) end(ctx context.Context) error {
+	_ = a.command.Process.Signal(syscall.SIGTERM) // it may be gone
+	select {
+	case <-a.ended:
+		return nil
+	case <-ctx.Done():
+		return errors.Join(errors.New("the agent did not end and is killed"), a.command.Process.Kill())
+	}
+}
+
+// tail is the end of a log.
+func tail(path string) string {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err.Error()
+	}
+	return strings.TrimSpace(string(b[max(0, len(b)-2000):]))
+}

@@ -1,0 +1,141 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"time"
+
+	"github.com/gracefleet/gracefleet/e2e/load"
+)
+
+// Options of Run.
+type Options struct {
+	// Out shows the story; Animated adds a line that is redrawn.
+	Out      io.Writer
+	Animated bool
+	// Port on 127.0.0.1; 0 takes a free one.
+	Port int
+	// Rate of requests a second, half of them on connections of their own.
+	Rate float64
+	// Keep leaves the directory and says where it is.
+	Keep bool
+}
+
+// Report is how the demo went.
+type Report struct {
+	Sent        int64         `json:"sent"`
+	Answered    int64         `json:"answered"`
+	Lost        int64         `json:"lost"`
+	LongestGap  time.Duration `json:"longestGapNanoseconds"`
+	FirstAnswer time.Duration `json:"firstAnswerNanoseconds"` // of a new generation, after the call
+	LastStray   time.Duration `json:"lastStrayNanoseconds"`   // last connection to what was aborted, after the call
+}
+
+// ErrLost means that a request was lost.
+var ErrLost = errors.New("requests were lost")
+
+// cleanUpLimit bounds the end of a demo, also of an interrupted one.
+const cleanUpLimit = 20 * time.Second
+
+// Run tells the story. It returns an error when an act did not end as told, when
+// a request was lost, or with ctx; everything it started is gone then.
+func Run(ctx context.Context, o Options) (r Report, err error) {
+	if runtime.GOOS != "linux" {
+		return r, errors.New("the demo runs an agent, and agents run on Linux")
+	}
+	dir, err := os.MkdirTemp("/tmp", "gf")
+	if err != nil {
+		return r, err
+	}
+	s := &stage{screen: newScreen(o), dir: dir}
+	defer func() {
+		err = errors.Join(err, s.cleanUp(ctx, o.Keep, err != nil))
+	}()
+	if err := s.set(ctx, o); err != nil {
+		return r, err
+	}
+	err = s.play(ctx, o)
+	if s.load != nil {
+		r = s.report(s.load.Stop())
+	}
+	if err == nil && r.Lost > 0 {
+		err = fmt.Errorf("%w: %d of %d", ErrLost, r.Lost, r.Sent)
+	}
+	return r, err
+}
+
+// set finds or builds the programs and starts the agent.
+func (s *stage) set(ctx context.Context, o Options) error {
+	s.screen.title("An agent in %s, without any privilege", s.dir)
+	programs, err := findPrograms(ctx, s.dir, s.screen)
+	if err != nil {
+		return err
+	}
+	if err := s.makeVersions(); err != nil {
+		return err
+	}
+	if s.port = o.Port; s.port == 0 {
+		if s.port, err = freePort(); err != nil {
+			return err
+		}
+	}
+	if s.agent, err = startAgent(ctx, programs, s.dir); err != nil {
+		return err
+	}
+	return s.connect()
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+func (s *stage) startLoad(ctx context.Context, o Options) {
+	s.load = load.Run(ctx, load.Config{
+		Address: fmt.Sprintf("127.0.0.1:%d", s.port), Fresh: o.Rate / 2, KeepAlive: o.Rate / 2, Connections: 10,
+	})
+	s.screen.follow(s.load)
+}
+
+func (s *stage) report(end load.Snapshot) Report {
+	s.screen.stop()
+	r := Report{
+		Sent: end.Fresh.Sent + end.KeepAlive.Sent, Answered: end.Answered(), Lost: end.Lost(),
+		LongestGap: max(end.Fresh.LongestGap, end.KeepAlive.LongestGap), FirstAnswer: s.firstAnswer, LastStray: s.lastStray,
+	}
+	s.screen.title("%d requests sent, %d answered, %d lost", r.Sent, r.Answered, r.Lost)
+	s.screen.say("longest time without an answer: %s", short(r.LongestGap))
+	for _, e := range end.Errors {
+		s.screen.say("lost: %s", e)
+	}
+	return r
+}
+
+// cleanUp stops the service, ends the agent and removes the directory, also when
+// the demo was interrupted.
+func (s *stage) cleanUp(ctx context.Context, keep, failed bool) error {
+	s.screen.stop()
+	if s.load != nil {
+		s.load.Stop()
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUpLimit)
+	defer cancel()
+	err := s.endService(ctx)
+	if s.agent != nil {
+		err = errors.Join(err, s.agent.end(ctx))
+	}
+	if keep || (failed && err != nil) {
+		s.screen.say("everything is left in %s", s.dir)
+		return err
+	}
+	return errors.Join(err, os.RemoveAll(s.dir))
+}

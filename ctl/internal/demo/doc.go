@@ -1,0 +1,13 @@
+// Package demo tells the whole story on one machine in under a minute: an agent,
+// a sample service and a load that never retries, in a temporary directory,
+// without root. Whatever ends it, it cleans up.
+//
+//   - demo.go: Run, the stage and its end
+//   - acts.go: the acts
+//   - stage.go: what an act works with
+//   - digest.go: an artifact's name
+//   - programs.go: finding or building the agent; versions of the sample
+//   - agent.go: the agent's process
+//   - sample.go: the sample service
+//   - screen.go: what is shown
+package demo
