@@ -7,21 +7,23 @@
 // connections), and -v prints what was measured. Times are printed, never
 // asserted. GRACEFLEET_NO_SKIP=1 fails what would be skipped.
 //
-//			GRACEFLEET_FULL=1 go test -v -timeout 30m ./e2e
+//	GRACEFLEET_FULL=1 go test -v -timeout 30m ./e2e
 //
-//		  - service_test.go: a service under test, and what is done to it
-//		  - meter_test.go: what the clients of one upgrade saw
-//		  - upgrade_test.go: ten upgrades, ten rollbacks, restarts
-//		  - gunicorn_test.go: the same for a program of somebody else's
-//		  - canary_test.go: shares of new connections
-//		  - abort_test.go, rollback_test.go: ways back
-//		  - drain_test.go: the drain of a program that knows nothing of it
-//		  - address_test.go: IPv6, dual-stack, unix sockets, UDP
-//		  - crash_test.go: programs that die
-//		  - agent_test.go: agents that die
-//		  - operate_test.go: stop, start, reload, delete
-//	  - candidate_faults_test.go: candidates that misbehave, one way each
-//	  - rescue_test.go: queues of the dead, and shims that die
-//	  - drain_faults_test.go: patience, deadlines, too many generations
-//	  - fallback_test.go: an agent without privileges
+// Its files:
+//
+//   - service_test.go: a service under test, and what is done to it
+//   - meter_test.go: what the clients of one upgrade saw
+//   - upgrade_test.go: ten upgrades, ten rollbacks, restarts
+//   - gunicorn_test.go: the same for a program of somebody else's
+//   - canary_test.go: shares of new connections
+//   - abort_test.go, rollback_test.go: ways back
+//   - drain_test.go: the drain of a program that knows nothing of it
+//   - address_test.go: IPv6, dual-stack, unix sockets, UDP
+//   - crash_test.go: programs that die
+//   - agent_test.go: agents that die
+//   - operate_test.go: stop, start, reload, delete
+//   - candidate_faults_test.go: candidates that misbehave, one way each
+//   - rescue_test.go: queues of the dead, and shims that die
+//   - drain_faults_test.go: patience, deadlines, too many generations
+//   - fallback_test.go: an agent without privileges
 package e2e

@@ -36,8 +36,11 @@ func (a *Agent) Client(t testing.TB) *grpc.ClientConn {
 // Status returns a service as it stands.
 func (a *Agent) Status(t testing.TB, service string) *pb.ServiceStatus {
 	t.Helper()
+	// An agent that is starting is waited for; one that died is not.
+	ctx, cancel := context.WithTimeout(t.Context(), startLimit)
+	defer cancel()
 	answer, err := pb.NewSupervisorServiceClient(a.Client(t)).
-		GetService(t.Context(), &pb.GetServiceRequest{Name: service}, grpc.WaitForReady(true))
+		GetService(ctx, &pb.GetServiceRequest{Name: service}, grpc.WaitForReady(true))
 	if err != nil {
 		t.Fatal(err)
 	}

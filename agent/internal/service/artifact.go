@@ -3,7 +3,6 @@ package service
 import (
 	"fmt"
 	"path"
-	"regexp"
 	"strings"
 )
 
@@ -17,11 +16,11 @@ const (
 // was pushed with.
 const VersionLabel = "gracefleet.version"
 
-var digestForm = regexp.MustCompile(`\Asha256:[0-9a-f]{64}\z`)
+var digestForm = lazily(`\Asha256:[0-9a-f]{64}\z`)
 
 // CheckDigest says whether s names a stored artifact.
 func CheckDigest(s string) error {
-	if !digestForm.MatchString(s) {
+	if !digestForm().MatchString(s) {
 		return fmt.Errorf("%.80q is not a digest: want sha256: and 64 digits of 0-9, a-f", s)
 	}
 	return nil

@@ -3,7 +3,6 @@ package service
 import (
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -22,12 +21,12 @@ const (
 )
 
 var (
-	envForm         = regexp.MustCompile(`\A[A-Za-z_][A-Za-z0-9_]*\z`)
-	userForm        = regexp.MustCompile(`\A[A-Za-z_][A-Za-z0-9_.-]{0,30}\$?\z`)
-	placeholderForm = regexp.MustCompile(`\{[a-z_]+([.:][^{}]*)?\}`)
+	envForm         = lazily(`\A[A-Za-z_][A-Za-z0-9_]*\z`)
+	userForm        = lazily(`\A[A-Za-z_][A-Za-z0-9_.-]{0,30}\$?\z`)
+	placeholderForm = lazily(`\{[a-z_]+([.:][^{}]*)?\}`)
 	// laterForm are placeholders that arguments will know; taken literally
 	// today, they would change their meaning with the agent's version.
-	laterForm = regexp.MustCompile(`\{(file:[^{}]*|fd:[^{}]*|host\.[^{}]*|generation_dir)\}`)
+	laterForm = lazily(`\{(file:[^{}]*|fd:[^{}]*|host\.[^{}]*|generation_dir)\}`)
 )
 
 // Validate lists everything that is wrong with a specification that went
@@ -100,7 +99,7 @@ func (c *checker) command(s Spec) {
 	for i, word := range s.Command {
 		field := fmt.Sprintf("command[%d]", i)
 		c.that(!strings.Contains(word, "\x00"), field, "contains NUL")
-		for _, p := range placeholderForm.FindAllString(word, -1) {
+		for _, p := range placeholderForm().FindAllString(word, -1) {
 			c.that(p == artifactPlaceholder, field, "placeholder %s is not known: there is only %s", p, artifactPlaceholder)
 		}
 		uses = uses || strings.Contains(word, artifactPlaceholder)
@@ -112,7 +111,7 @@ func (c *checker) command(s Spec) {
 	for i, arg := range s.Args {
 		field := fmt.Sprintf("args[%d]", i)
 		c.that(!strings.Contains(arg, "\x00"), field, "contains NUL")
-		later := laterForm.FindString(arg)
+		later := laterForm().FindString(arg)
 		c.that(later == "", field, "placeholder %s is not supported by this agent yet", later)
 	}
 }
@@ -121,7 +120,7 @@ func (c *checker) env(env map[string]string) {
 	for _, name := range sortedKeys(env) {
 		field := "env." + name
 		switch {
-		case !envForm.MatchString(name):
+		case !envForm().MatchString(name):
 			c.add(fmt.Sprintf("env[%.80q]", name), "a name consists of letters, digits and _, and does not begin with a digit")
 		case reservedEnv(name):
 			c.add(field, "is set by the agent itself")
@@ -137,7 +136,7 @@ func reservedEnv(name string) bool {
 }
 
 func checkUser(user string) error {
-	if user == "" || userForm.MatchString(user) {
+	if user == "" || userForm().MatchString(user) {
 		return nil
 	}
 	// (uid_t)-1 means "leave unchanged" to setresuid(2).

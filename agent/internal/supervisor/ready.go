@@ -28,6 +28,7 @@ func (o *owner) awaitReady(e lifecycle.Effect, sl *openSlot) func(context.Contex
 		if err := o.prove(ctx, e, slot, spec.Readiness.Probe); err != nil {
 			return
 		}
+		o.log.Debug("program ready", "generation", e.Generation, "instance", e.Instance)
 		if err := slot.Inspect(ctx, true); err != nil && proving {
 			o.post(ctx, func() { o.fact(fault(e.Generation, err)) })
 			return

@@ -57,6 +57,7 @@ func (o *owner) notStarted(e lifecycle.Effect, err error) {
 func (o *owner) started(e lifecycle.Effect, pid int) {
 	v := o.vitals(e.Generation)
 	v.pid, v.status, v.cause = pid, "", ""
+	o.log.Debug("program started", "generation", e.Generation, "instance", e.Instance, "pid", pid)
 	o.fact(lifecycle.Event{Type: lifecycle.Started, Generation: e.Generation, Instance: e.Instance})
 }
 

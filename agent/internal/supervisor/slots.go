@@ -148,6 +148,7 @@ func (o *owner) opened(sl *openSlot, slot Slot, err error) {
 		delete(o.slots, sl.number)
 	}
 	sl.settle(slot, err)
+	o.log.Debug("slot opened", "slot", sl.number, "error", err)
 	if err != nil {
 		o.failedToOpen(sl.number, err)
 		return
