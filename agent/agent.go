@@ -202,8 +202,10 @@ func kernelRelease() string {
 }
 
 func capabilities(cgroupErr error) []server.Capability {
-	row := server.Capability{Name: "cgroup_v2", Available: cgroupErr == nil, Detail: "a cgroup of its own for each slot and generation",
-		Fallback: "kills go by process group and tree; connections are counted by descriptor"}
+	row := server.Capability{
+		Name: "cgroup_v2", Available: cgroupErr == nil, Detail: "a cgroup of its own for each slot and generation",
+		Fallback: "kills go by process group and tree; connections are counted by descriptor",
+	}
 	if cgroupErr != nil {
 		row.Detail = cgroupErr.Error()
 	}

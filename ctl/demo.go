@@ -47,6 +47,7 @@ func newDemo(s *session) *cobra.Command {
 func newDemoService() *cobra.Command {
 	return &cobra.Command{
 		Use: demo.SampleArgument, Hidden: true, Args: cobra.NoArgs, Short: "The sample service of the demo",
-		RunE: func(*cobra.Command, []string) error { return demo.Serve() },
+		Example: example("gracectl demo"),
+		RunE:    func(*cobra.Command, []string) error { return demo.Serve() },
 	}
 }

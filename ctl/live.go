@@ -70,7 +70,7 @@ func (l *live) draw(now time.Time) {
 		b.WriteString(fit(line, columns) + "\n")
 	}
 	l.drawn = len(block)
-	l.file.WriteString(b.String())
+	_, _ = l.file.WriteString(b.String())
 }
 
 // erase goes to the block's first line and clears from there.
@@ -82,7 +82,7 @@ func (l *live) erase() string {
 }
 
 func (l *live) clear() {
-	l.file.WriteString(l.erase())
+	_, _ = l.file.WriteString(l.erase())
 	l.drawn = 0
 }
 

@@ -48,14 +48,14 @@ var (
 )
 
 // web is the service of the tests: generation 7 replaced by 8.
-func web(state pb.Upgrade_State, old, new pb.Generation_State, weight int32, open int32) *pb.ServiceStatus {
+func web(state pb.Upgrade_State, old, next pb.Generation_State, weight int32, open int32) *pb.ServiceStatus {
 	up := &pb.Upgrade{
 		Id: "up-1", Service: "web", State: state, Kind: pb.Upgrade_KIND_UPGRADE, FromGeneration: 7, ToGeneration: 8,
 		Artifact: digest8, CreateTime: at(0),
 		Steps: []*pb.CanaryStep{{Weight: 100}, {Weight: 1000, Manual: true}},
 	}
 	active := int32(7)
-	if new == pb.Generation_STATE_ACTIVE {
+	if next == pb.Generation_STATE_ACTIVE {
 		active = 8
 	}
 	if !inProgress(up) {
@@ -64,7 +64,7 @@ func web(state pb.Upgrade_State, old, new pb.Generation_State, weight int32, ope
 	return &pb.ServiceStatus{
 		Service: &pb.Service{Name: "web", State: pb.Service_STATE_RUNNING, ActiveGeneration: active, Spec: &pb.ServiceSpec{Artifact: digest8}},
 		Generations: []*pb.Generation{
-			{Number: 8, State: new, Artifact: digest8, Version: "v2", Pid: 801, Weight: weight, OpenConnections: ptr(int32(3)), CreateTime: at(0)},
+			{Number: 8, State: next, Artifact: digest8, Version: "v2", Pid: 801, Weight: weight, OpenConnections: ptr(int32(3)), CreateTime: at(0)},
 			{Number: 7, State: old, Artifact: digest7, Pid: 701, Weight: 10000 - weight, OpenConnections: ptr(open), Restarts: 1, CreateTime: at(-90 * time.Minute), Good: true},
 		},
 		Upgrade: up,

@@ -73,7 +73,7 @@ func (s *session) recordError(code int, err error) {
 		return
 	}
 	o := result{code: code, outcome: "failed", host: "failed"}.object(s.host)
-	s.record("result", time.Now(), append(o, member{"error", words(err)}))
+	_ = s.record("result", time.Now(), append(o, member{"error", words(err)}))
 }
 
 // begun is the result of not waiting.

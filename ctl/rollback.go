@@ -29,7 +29,7 @@ func newRollback(s *session) *cobra.Command {
 	f.StringVar(&to, "to", "", "generation's number, sha256:HEX or version")
 	f.Int32Var(&back, "back", 0, "so many good generations back")
 	f.Int32Var(&back, "steps", 0, "")
-	f.MarkHidden("steps")
+	_ = f.MarkHidden("steps")
 	waitFlag(cmd, &wait)
 	m.flags(cmd)
 	req := &pb.RollbackServiceRequest{}

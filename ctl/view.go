@@ -41,11 +41,11 @@ func (s *session) people(w io.Writer) view {
 type records struct{ s *session }
 
 func (r *records) show(st *pb.ServiceStatus, now time.Time) {
-	r.s.record("status", now, message(st))
+	_ = r.s.record("status", now, message(st))
 }
 
 func (r *records) drop(service string) {
-	r.s.record("deleted", time.Now(), object{{"service", service}})
+	_ = r.s.record("deleted", time.Now(), object{{"service", service}})
 }
 
 func (r *records) tick(time.Time)   {}

@@ -38,34 +38,62 @@ type faulty struct {
 }
 
 var candidates = map[string]faulty{
-	"exits at once": {args: "-mode=exit-at-once", rest: "ready: {notify: {}}\n" + faultySoak, reason: "EXITED_EARLY",
-		words: []string{`exited with status 1`, `\| .*giving up at once`}},
-	"exits with 0 at once": {args: "-mode=exit-zero", rest: "ready: {notify: {}}\n" + faultySoak, reason: "EXITED_EARLY",
-		words: []string{`exited with status 0`}},
-	"is never ready": {args: "-mode=never-ready", rest: "ready: {notify: {}, timeout: 300ms}\n" + faultySoak, reason: "READY_TIMEOUT",
-		words: []string{`not ready within 300ms`, `READY=1`}},
-	"answers 500 before it is ready": {args: "-mode=check-500", reason: "READY_TIMEOUT",
-		rest: "ready: {http: {socket: http, path: /healthz}, timeout: 300ms}\n" + faultySoak, words: []string{`500`}},
-	"answers 500 to its check": {args: "-mode=check-500", reason: "CHECK_FAILED",
-		rest: "ready: {notify: {}}\nupgrade: {soak: 1h, check: " + checkHTTP + "}\n", words: []string{`check failed 2 times`, `500`}},
-	"crashes in canary": {args: "-mode=crash-after=300ms", mayLose: true, reason: "CANDIDATE_DIED",
-		rest: "ready: {notify: {}}\nupgrade: {steps: [50%], hold: 1h}\n", words: []string{`exited with status 2`, `\| .*crashing, as asked`}},
-	"crashes in soak": {args: "-mode=crash-after=300ms", rest: "ready: {notify: {}}\n" + faultySoak, reason: "CANDIDATE_DIED", mayLose: true,
-		words: []string{`exited with status 2`, `\| .*crashing, as asked`}},
-	"closes its listener": {args: "-mode=close-listener=200ms", rest: "ready: {notify: {}}\n" + faultySoak, reason: "LISTENER_LOST", mayLose: true,
-		words: []string{`closed its listener on tcp://`}},
-	"shuts its listener down": {args: "-mode=shutdown-listener=200ms", rest: "ready: {notify: {}}\n" + faultySoak, reason: "LISTENER_LOST", mayLose: true,
-		words: []string{`shut its listener on tcp://\S+ down`}},
-	"joins the port by itself": {args: "-mode=own-reuseport", rest: "ready: {notify: {}}\n" + faultySoak, reason: "STRANGER",
-		words: []string{`process \d+ \(.*bad.*\) listens on \S*127.0.0.1:\d+`, `SO_REUSEPORT`}},
-	"lets a grandchild claim that it is ready": {args: "-mode=grandchild-ready", reason: "READY_TIMEOUT",
-		rest: "ready: {notify: {}, timeout: 500ms}\n" + faultySoak, words: []string{`main process`}},
-	"is deaf": {args: "-mode=deaf", rest: "ready: {notify: {}}\n" + faultySoak, reason: "NOT_ACCEPTING",
-		words: []string{`accepted none`}},
-	"is deaf to the private path": {args: "-mode=deaf", rest: "ready: {tcp: {socket: http}, timeout: 300ms}\n" + faultySoak, reason: "READY_TIMEOUT",
-		words: []string{`not ready within 300ms`}},
-	"reports a failure of its own": {folder: "runtime", args: "-fail-after=200ms", rest: "ready: {notify: {}}\n" + faultySoak, reason: "REPORTED_FAILURE",
-		words: []string{`asked to by -fail-after`}},
+	"exits at once": {
+		args: "-mode=exit-at-once", rest: "ready: {notify: {}}\n" + faultySoak, reason: "EXITED_EARLY",
+		words: []string{`exited with status 1`, `\| .*giving up at once`},
+	},
+	"exits with 0 at once": {
+		args: "-mode=exit-zero", rest: "ready: {notify: {}}\n" + faultySoak, reason: "EXITED_EARLY",
+		words: []string{`exited with status 0`},
+	},
+	"is never ready": {
+		args: "-mode=never-ready", rest: "ready: {notify: {}, timeout: 300ms}\n" + faultySoak, reason: "READY_TIMEOUT",
+		words: []string{`not ready within 300ms`, `READY=1`},
+	},
+	"answers 500 before it is ready": {
+		args: "-mode=check-500", reason: "READY_TIMEOUT",
+		rest: "ready: {http: {socket: http, path: /healthz}, timeout: 300ms}\n" + faultySoak, words: []string{`500`},
+	},
+	"answers 500 to its check": {
+		args: "-mode=check-500", reason: "CHECK_FAILED",
+		rest: "ready: {notify: {}}\nupgrade: {soak: 1h, check: " + checkHTTP + "}\n", words: []string{`check failed 2 times`, `500`},
+	},
+	"crashes in canary": {
+		args: "-mode=crash-after=300ms", mayLose: true, reason: "CANDIDATE_DIED",
+		rest: "ready: {notify: {}}\nupgrade: {steps: [50%], hold: 1h}\n", words: []string{`exited with status 2`, `\| .*crashing, as asked`},
+	},
+	"crashes in soak": {
+		args: "-mode=crash-after=300ms", rest: "ready: {notify: {}}\n" + faultySoak, reason: "CANDIDATE_DIED", mayLose: true,
+		words: []string{`exited with status 2`, `\| .*crashing, as asked`},
+	},
+	"closes its listener": {
+		args: "-mode=close-listener=200ms", rest: "ready: {notify: {}}\n" + faultySoak, reason: "LISTENER_LOST", mayLose: true,
+		words: []string{`closed its listener on tcp://`},
+	},
+	"shuts its listener down": {
+		args: "-mode=shutdown-listener=200ms", rest: "ready: {notify: {}}\n" + faultySoak, reason: "LISTENER_LOST", mayLose: true,
+		words: []string{`shut its listener on tcp://\S+ down`},
+	},
+	"joins the port by itself": {
+		args: "-mode=own-reuseport", rest: "ready: {notify: {}}\n" + faultySoak, reason: "STRANGER",
+		words: []string{`process \d+ \(.*bad.*\) listens on \S*127.0.0.1:\d+`, `SO_REUSEPORT`},
+	},
+	"lets a grandchild claim that it is ready": {
+		args: "-mode=grandchild-ready", reason: "READY_TIMEOUT",
+		rest: "ready: {notify: {}, timeout: 500ms}\n" + faultySoak, words: []string{`main process`},
+	},
+	"is deaf": {
+		args: "-mode=deaf", rest: "ready: {notify: {}}\n" + faultySoak, reason: "NOT_ACCEPTING",
+		words: []string{`accepted none`},
+	},
+	"is deaf to the private path": {
+		args: "-mode=deaf", rest: "ready: {tcp: {socket: http}, timeout: 300ms}\n" + faultySoak, reason: "READY_TIMEOUT",
+		words: []string{`not ready within 300ms`},
+	},
+	"reports a failure of its own": {
+		folder: "runtime", args: "-fail-after=200ms", rest: "ready: {notify: {}}\n" + faultySoak, reason: "REPORTED_FAILURE",
+		words: []string{`asked to by -fail-after`},
+	},
 }
 
 // A candidate may do what it likes: it is turned away, the operator reads why, and

@@ -183,7 +183,7 @@ func (h *httpServer) forget(c net.Conn) {
 // drain ends the server once nothing can be lost by it.
 func (h *httpServer) drain() error {
 	if h.waitPaused() && h.waitGone() {
-		h.srv.Shutdown(h.svc.ctx) // its other error is a listener's, closed before
+		_ = h.srv.Shutdown(h.svc.ctx) // its other error is a listener's, closed before
 		if h.svc.ctx.Err() == nil {
 			return nil
 		}

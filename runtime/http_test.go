@@ -207,7 +207,7 @@ func TestRequestBeforeEndReadIsAnswered(t *testing.T) {
 	if n, err := peer.Read(got); err != nil || string(got[:n]) != "GET /" {
 		t.Errorf("after endRead: read %q, %v", got[:n], err)
 	}
-	if _, err := peer.Read(got); err != io.EOF {
+	if _, err := peer.Read(got); !errors.Is(err, io.EOF) {
 		t.Errorf("then: %v, want EOF", err)
 	}
 	if _, err := io.WriteString(peer, "answer"); err != nil {

@@ -112,7 +112,7 @@ func quiet(c net.Conn) bool {
 		return true
 	}
 	is := true
-	raw.Control(func(fd uintptr) {
+	_ = raw.Control(func(fd uintptr) {
 		if n, err := pollIn(fd); err == nil && n > 0 {
 			is = false
 			return

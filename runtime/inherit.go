@@ -29,7 +29,7 @@ type environment struct {
 func takeEnvironment() environment {
 	take := func(name string) string {
 		v := os.Getenv(name)
-		os.Unsetenv(name)
+		_ = os.Unsetenv(name)
 		return v
 	}
 	return environment{

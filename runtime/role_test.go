@@ -31,12 +31,12 @@ func playRole(role string) {
 		roleServe(svc)
 	case "unclaimed":
 		if err := svc.Ready(); !errors.Is(err, ErrUnclaimed) || !strings.Contains(err.Error(), `"http"`) {
-			fail(fmt.Errorf("Ready: %v, want ErrUnclaimed naming http", err))
+			fail(fmt.Errorf("Ready: %w, want ErrUnclaimed naming http", err))
 		}
 	case "undeclared":
 		_, err := svc.Listen("metrics", "tcp", "127.0.0.1:0")
 		if !errors.Is(err, ErrUndeclared) || !strings.Contains(err.Error(), `"http"`) {
-			fail(fmt.Errorf("Listen: %v, want ErrUndeclared with the sockets there are", err))
+			fail(fmt.Errorf("Listen: %w, want ErrUndeclared with the sockets there are", err))
 		}
 	}
 }

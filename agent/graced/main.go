@@ -108,8 +108,11 @@ func override(c *agent.Config, flags agent.Config) {
 		to   *string
 		from string
 	}{
-		{&c.StateDir, flags.StateDir}, {&c.RuntimeDir, flags.RuntimeDir}, {&c.Socket, flags.Socket},
-		{&c.LogLevel, flags.LogLevel}, {&c.LogFormat, flags.LogFormat},
+		{&c.StateDir, flags.StateDir},
+		{&c.RuntimeDir, flags.RuntimeDir},
+		{&c.Socket, flags.Socket},
+		{&c.LogLevel, flags.LogLevel},
+		{&c.LogFormat, flags.LogFormat},
 	} {
 		if o.from != "" {
 			*o.to = o.from

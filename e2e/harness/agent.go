@@ -131,7 +131,7 @@ func (a *Agent) Terminate(t testing.TB) {
 		}
 	case <-limit.C:
 		t.Errorf("the agent ignores SIGTERM for %v", endLimit)
-		a.cmd.Process.Signal(syscall.SIGABRT) // its goroutines go to the log
+		_ = a.cmd.Process.Signal(syscall.SIGABRT) // its goroutines go to the log
 		<-a.ended
 	}
 }

@@ -37,7 +37,7 @@ func (a *Agent) leftovers(ports map[int]bool) []string {
 // sweep ends what leftovers complained of, so that a failure stays one.
 func (a *Agent) sweep() {
 	for pid := range a.processes() {
-		syscall.Kill(pid, syscall.SIGKILL)
+		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
 	for _, dir := range a.cgroups() {
 		os.Remove(dir)

@@ -27,7 +27,7 @@ func FreePort(t testing.TB) int {
 	given.Lock()
 	defer given.Unlock()
 	for range 100 {
-		port := firstPort + rand.IntN(ports)
+		port := firstPort + rand.IntN(ports) //nolint:gosec // a port is no secret
 		if given.to[port] == nil && free(port) {
 			given.to[port] = t
 			return port

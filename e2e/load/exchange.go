@@ -66,6 +66,7 @@ func (c *client) exchange(request []byte, deadline time.Time) (generation string
 		}
 		return "", true, err
 	}
+	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
 	if err == nil {
 		_, err = io.Copy(io.Discard, resp.Body)

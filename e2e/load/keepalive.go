@@ -20,9 +20,13 @@ func (l *Load) keepAlive(ctx context.Context) {
 	defer clients.Wait()
 	for i := range lanes {
 		lanes[i] = make(chan time.Time, room)
-		defer close(lanes[i])
 		clients.Go(func() { l.keepAliveClient(lanes[i]) })
 	}
+	defer func() {
+		for _, lane := range lanes {
+			close(lane)
+		}
+	}()
 	l.pace(ctx, l.cfg.KeepAlive, func(i int, due time.Time) {
 		l.record.sent(false)
 		select {

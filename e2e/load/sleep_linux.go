@@ -11,5 +11,5 @@ import (
 // return early.
 func sleep(d time.Duration) {
 	ts := unix.NsecToTimespec(int64(d))
-	unix.ClockNanosleep(unix.CLOCK_MONOTONIC, 0, &ts, nil)
+	_ = unix.ClockNanosleep(unix.CLOCK_MONOTONIC, 0, &ts, nil)
 }

@@ -22,10 +22,10 @@ var pure = []struct {
 
 // thinking is what a pure package may import: nothing here reads or changes
 // anything but its arguments. Of time it has durations; of net, addresses; of
-// bpf, the assembler; of syscall, the signals' numbers.
+// sync, what happens once; of bpf, the assembler; of syscall, the signals' numbers.
 var thinking = []string{
 	"bytes", "cmp", "crypto/sha256", "encoding/binary", "encoding/hex", "encoding/json", "errors", "fmt", "hash/fnv", "iter", "maps", "math",
-	"math/bits", "net/netip", "path", "regexp", "slices", "sort", "strconv", "strings", "syscall", "time", "unicode", "unicode/utf8",
+	"math/bits", "net/netip", "path", "regexp", "slices", "sort", "strconv", "strings", "sync", "syscall", "time", "unicode", "unicode/utf8",
 	"golang.org/x/net/bpf",
 }
 

@@ -50,8 +50,10 @@ type Options struct {
 // New prepares the machine. It fails when the runtime directory's name is too
 // long for the sockets in it.
 func New(o Options) (*Host, error) {
-	h := &Host{store: o.Store, cgroups: o.Cgroups, runtimeDir: o.RuntimeDir, shimBinary: o.ShimBinary,
-		log: o.Log.Named("host"), steerings: map[string]*steering{}, prepared: map[string]chan spawned{}}
+	h := &Host{
+		store: o.Store, cgroups: o.Cgroups, runtimeDir: o.RuntimeDir, shimBinary: o.ShimBinary,
+		log: o.Log.Named("host"), steerings: map[string]*steering{}, prepared: map[string]chan spawned{},
+	}
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return nil, fmt.Errorf("read the boot id: %w", err)

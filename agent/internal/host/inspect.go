@@ -23,8 +23,10 @@ func (s *slot) Inspect(ctx context.Context, deep bool) error {
 			continue
 		}
 		if !listen.Accepting(l.File) {
-			return &supervisor.Problem{Reason: lifecycle.ReasonListenerLost,
-				Err: fmt.Errorf("the program shut its listener on %s down", a)}
+			return &supervisor.Problem{
+				Reason: lifecycle.ReasonListenerLost,
+				Err:    fmt.Errorf("the program shut its listener on %s down", a),
+			}
 		}
 		s.repair(l)
 	}
@@ -64,8 +66,10 @@ func (s *slot) closedListener() error {
 	for _, l := range s.listeners() {
 		inode, err := inodeOf(l.File)
 		if err == nil && l.Socket.Address.Network != service.UDP && !held[inode] {
-			return &supervisor.Problem{Reason: lifecycle.ReasonListenerLost,
-				Err: fmt.Errorf("the program closed its listener on %s", l.Socket.Address)}
+			return &supervisor.Problem{
+				Reason: lifecycle.ReasonListenerLost,
+				Err:    fmt.Errorf("the program closed its listener on %s", l.Socket.Address),
+			}
 		}
 	}
 	return nil
@@ -84,9 +88,11 @@ func (s *slot) strangers(ctx context.Context) error {
 			continue
 		}
 		f := found[0]
-		return &supervisor.Problem{Reason: lifecycle.ReasonStranger,
+		return &supervisor.Problem{
+			Reason: lifecycle.ReasonStranger,
 			Err: fmt.Errorf("process %d (%s) listens on %s beside the agent's sockets, with SO_REUSEPORT: let it use the descriptors it is given",
-				f.PID, f.Program, f.Address)}
+				f.PID, f.Program, f.Address),
+		}
 	}
 	return nil
 }

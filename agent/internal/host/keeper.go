@@ -29,8 +29,10 @@ const redialLimit = 5 * time.Second
 
 func keep(s *slot, c *shim.Client) *keeper {
 	ctx, cancel := context.WithCancel(context.Background())
-	k := &keeper{slot: s, ctx: ctx, cancel: cancel, done: make(chan struct{}),
-		client: c, state: c.Hello().State, changed: make(chan struct{})}
+	k := &keeper{
+		slot: s, ctx: ctx, cancel: cancel, done: make(chan struct{}),
+		client: c, state: c.Hello().State, changed: make(chan struct{}),
+	}
 	go k.run(c)
 	return k
 }

@@ -107,6 +107,8 @@ func (h *Host) prepareLog(service string, generation int, id identity) (string, 
 
 // probeEnv is what an exec probe's command gets.
 func probeEnv(service string, generation int) []string {
-	return []string{defaultPath,
-		"GRACEFLEET_SERVICE=" + service, "GRACEFLEET_GENERATION=" + strconv.Itoa(generation)}
+	return []string{
+		defaultPath,
+		"GRACEFLEET_SERVICE=" + service, "GRACEFLEET_GENERATION=" + strconv.Itoa(generation),
+	}
 }

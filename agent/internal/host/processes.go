@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gracefleet/gracefleet/agent/internal/listen"
 )
 
 // processes are those of the program on the slot: all in its cgroup, or where
@@ -95,7 +97,7 @@ func heldInodes(pids []int) (held map[uint64]bool, known bool) {
 
 func inodeOf(f *os.File) (uint64, error) {
 	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+	if err := listen.Control(f, func(fd int) error { return unix.Fstat(fd, &st) }); err != nil {
 		return 0, err
 	}
 	return st.Ino, nil

@@ -109,8 +109,10 @@ func (s *slot) Current(context.Context) (supervisor.Instance, bool, error) {
 		return supervisor.Instance{}, false, err
 	}
 	c := st.Current
-	i := supervisor.Instance{Number: c.Number, Generation: c.Generation, PID: c.Process.PID,
-		Alive: c.Alive(), Ready: c.Ready, Status: c.Status, StartedAt: c.Started}
+	i := supervisor.Instance{
+		Number: c.Number, Generation: c.Generation, PID: c.Process.PID,
+		Alive: c.Alive(), Ready: c.Ready, Status: c.Status, StartedAt: c.Started,
+	}
 	if c.Exit != nil {
 		i.Exit = exitOf(*c.Exit)
 	}

@@ -49,7 +49,7 @@ func (h *Host) Open(ctx context.Context, in supervisor.SlotIntent) (supervisor.S
 	}
 	if err := s.open(ctx, client); err != nil {
 		s.abandon(ctx, client)
-		s.remove(ctx)
+		_ = s.remove(ctx)
 		return nil, startError(err)
 	}
 	s.keeper = keep(s, client)

@@ -54,7 +54,7 @@ func (h *Host) Discard(in supervisor.SlotIntent) {
 	if got.client != nil {
 		got.slot.abandon(ctx, got.client)
 	}
-	got.slot.remove(ctx)
+	_ = got.slot.remove(ctx)
 }
 
 // abandon dismisses a shim that holds nothing of value.

@@ -81,8 +81,10 @@ func (s *State) loops(g *Generation, at Time) bool {
 func (s *State) autoRollback(g *Generation, at Time) {
 	t := *s.Fallback
 	message := fmt.Sprintf("generation %d crashed %d times in a row: %s", g.Number, g.Crashes, g.Message)
-	u := &Upgrade{ID: fmt.Sprintf("auto-%d", s.LastNumber+1), Kind: KindAutoRollback, State: UpgradeSucceeded,
-		From: g.Number, To: t.Number, Target: t.Number, Reason: ReasonCrashLoop, Message: message}
+	u := &Upgrade{
+		ID: fmt.Sprintf("auto-%d", s.LastNumber+1), Kind: KindAutoRollback, State: UpgradeSucceeded,
+		From: g.Number, To: t.Number, Target: t.Number, Reason: ReasonCrashLoop, Message: message,
+	}
 	s.Upgrade = u
 	s.Fallback = nil
 	g.Reason, g.Message, g.Ending = ReasonCrashLoop, message, Failed
@@ -95,8 +97,10 @@ func (s *State) autoRollback(g *Generation, at Time) {
 	s.LastNumber++
 	u.State = UpgradeStarting
 	u.To = s.LastNumber
-	next := Generation{Number: s.LastNumber, Slot: g.Slot, State: Active, Policy: t.Policy,
-		Instance: g.Instance, HoldUntil: g.HoldUntil, Refusing: g.Refusing}
+	next := Generation{
+		Number: s.LastNumber, Slot: g.Slot, State: Active, Policy: t.Policy,
+		Instance: g.Instance, HoldUntil: g.HoldUntil, Refusing: g.Refusing,
+	}
 	s.Promoted = s.LastNumber
 	s.remove(g.Number)
 	s.add(next, at)

@@ -1,6 +1,7 @@
 package listen
 
 import (
+	"errors"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -32,8 +33,8 @@ func guard(fd int) error {
 
 // Unguard lets everybody in. A socket without a guard is left as it is.
 func Unguard(f *os.File) error {
-	err := unix.SetsockoptInt(int(f.Fd()), unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)
-	if err == unix.ENOENT {
+	err := Control(f, func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0) })
+	if errors.Is(err, unix.ENOENT) {
 		return nil
 	}
 	return os.NewSyscallError("detach the filter of "+f.Name(), err)

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"net"
 	"strings"
 	"testing"
@@ -97,7 +98,7 @@ func TestSilentPeers(t *testing.T) {
 	_ = c.SetReadDeadline(time.Now().Add(handshakeTimeout + 5*time.Second))
 	for {
 		if _, err := c.Read(make([]byte, 1024)); err != nil {
-			if e, ok := err.(net.Error); ok && e.Timeout() {
+			if e := net.Error(nil); errors.As(err, &e) && e.Timeout() {
 				t.Fatal("still connected")
 			}
 			return

@@ -3,6 +3,7 @@ package shim
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -132,7 +133,7 @@ func readHead(path string) []byte {
 	defer f.Close()
 	b := make([]byte, 4096)
 	n, err := io.ReadFull(f, b)
-	if n == 0 && err != io.EOF {
+	if n == 0 && !errors.Is(err, io.EOF) {
 		return nil
 	}
 	return b[:n]

@@ -184,7 +184,7 @@ func resetSignals() {
 		defaultAction(sig)
 	}
 	var none unix.Sigset_t
-	unix.PthreadSigmask(unix.SIG_SETMASK, &none, nil)
+	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &none, nil)
 }
 
 // replace replaces the process. A file that was just written may still be open

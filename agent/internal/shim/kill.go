@@ -90,7 +90,7 @@ func (s *server) killInherited(p Process) error {
 		d.kill()
 	}
 	if p.Same() {
-		syscall.Kill(-p.PID, syscall.SIGKILL) // its group, if it leads one
+		_ = syscall.Kill(-p.PID, syscall.SIGKILL) // its group, if it leads one
 	}
 	return os.NewSyscallError("pidfd_send_signal", unix.PidfdSendSignal(s.pidfd, unix.SIGKILL, nil, 0))
 }
@@ -100,11 +100,11 @@ func (s *server) killInherited(p Process) error {
 func (p Process) kill() {
 	fd, err := p.open()
 	if errors.Is(err, unix.ENOSYS) && p.Same() {
-		syscall.Kill(p.PID, syscall.SIGKILL)
+		_ = syscall.Kill(p.PID, syscall.SIGKILL)
 	}
 	if err != nil {
 		return
 	}
-	unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
+	_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
 	unix.Close(fd)
 }

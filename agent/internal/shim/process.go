@@ -81,14 +81,14 @@ func bootID() string {
 // awaitExit returns when the pidfd's process has ended, and closes it. It parks
 // a goroutine in the poller, not a thread in the kernel.
 func awaitExit(pidfd int) {
-	unix.SetNonblock(pidfd, true)
+	_ = unix.SetNonblock(pidfd, true)
 	f := os.NewFile(uintptr(pidfd), "pidfd")
 	defer f.Close()
 	raw, err := f.SyscallConn()
 	if err != nil {
 		return
 	}
-	raw.Read(func(fd uintptr) bool {
+	_ = raw.Read(func(fd uintptr) bool {
 		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 		n, err := unix.Poll(fds, 0)
 		return n > 0 || (err != nil && err != unix.EINTR)

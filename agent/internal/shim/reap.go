@@ -110,7 +110,7 @@ func (s *server) watchInherited(pidfd int, group cgroup.Dir) {
 	s.exited(Exit{Code: -1, Time: time.Now()})
 	s.mu.Unlock()
 	if group != "" {
-		group.Await(context.Background())
+		_ = group.Await(context.Background())
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -69,7 +69,7 @@ func (s *server) admit(fd int) {
 	if err != nil || (peer.Uid != 0 && peer.Uid != uint32(os.Geteuid())) {
 		ctx, cancel := context.WithTimeout(context.Background(), farewell)
 		defer cancel()
-		cn.send(ctx, message{Op: opHello, Error: remote(ErrForbidden)}, nil)
+		_ = cn.send(ctx, message{Op: opHello, Error: remote(ErrForbidden)}, nil)
 		cn.close()
 		return
 	}

@@ -11,5 +11,5 @@ import (
 // struct sigaction; the set in it has 64 bits (16 bytes on mips).
 func defaultAction(sig int) {
 	var action [64]byte
-	unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&action)), 0, 8, 0, 0)
+	_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&action)), 0, 8, 0, 0)
 }

@@ -149,8 +149,8 @@ func forkInto(cgroup string, fork func(fd int) (int, error)) (int, error) {
 		return 0, err
 	}
 	if err := os.WriteFile(cgroup+"/cgroup.procs", fmt.Append(nil, pid), 0); err != nil {
-		syscall.Kill(pid, syscall.SIGKILL)
-		syscall.Wait4(pid, nil, 0, nil)
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+		_, _ = syscall.Wait4(pid, nil, 0, nil)
 		return 0, fmt.Errorf("move the process into its cgroup: %w", err)
 	}
 	return pid, nil

@@ -150,7 +150,7 @@ func negotiate(ours *os.File, pid int, p *Program) *ExecError {
 		return nil
 	}
 	// The stage is over; SIGCHLD finds nothing to reap.
-	syscall.Kill(pid, syscall.SIGKILL)
+	_ = syscall.Kill(pid, syscall.SIGKILL)
 	for {
 		if _, werr := syscall.Wait4(pid, nil, 0, nil); werr != syscall.EINTR {
 			break

@@ -3,6 +3,7 @@ package shim
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -119,7 +120,7 @@ func (c *conn) sendPacket(b []byte, files []*os.File) error {
 	var err error
 	werr := c.raw.Write(func(fd uintptr) bool {
 		err = unix.Sendmsg(int(fd), b, rights, nil, unix.MSG_NOSIGNAL)
-		return err != unix.EAGAIN
+		return !errors.Is(err, unix.EAGAIN)
 	})
 	if werr != nil {
 		return werr
@@ -159,7 +160,7 @@ func (c *conn) receivePacket() ([]byte, []*os.File, error) {
 	var err error
 	rerr := c.raw.Read(func(fd uintptr) bool {
 		n, oobn, flags, _, err = unix.Recvmsg(int(fd), b, oob, unix.MSG_CMSG_CLOEXEC)
-		return err != unix.EAGAIN
+		return !errors.Is(err, unix.EAGAIN)
 	})
 	if rerr != nil {
 		return nil, nil, rerr

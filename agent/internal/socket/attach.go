@@ -6,6 +6,8 @@ import (
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
+
+	"github.com/gracefleet/gracefleet/agent/internal/listen"
 )
 
 // Attach puts a steering program on the SO_REUSEPORT group that f is a member
@@ -20,7 +22,7 @@ func Attach(f *os.File, prog []bpf.RawInstruction) error {
 		filter[i] = unix.SockFilter{Code: in.Op, Jt: in.Jt, Jf: in.Jf, K: in.K}
 	}
 	fprog := &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
-	err := control(f, func(fd int) error {
+	err := listen.Control(f, func(fd int) error {
 		return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_REUSEPORT_CBPF, fprog)
 	})
 	if err != nil {

@@ -129,7 +129,7 @@ func tryCollapseRange() error {
 	if err := unix.Fstatfs(int(f.Fd()), &st); err != nil {
 		return err
 	}
-	block := int64(st.Bsize)
+	block := st.Bsize
 	if err := f.Truncate(2 * block); err != nil {
 		return err
 	}

@@ -5,27 +5,15 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
-)
 
-// control runs fn on f's descriptor. os.File.Fd is not used: it may clear
-// O_NONBLOCK, which the program shares with us.
-func control(f *os.File, fn func(fd int) error) error {
-	c, err := f.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var inner error
-	if err := c.Control(func(fd uintptr) { inner = fn(int(fd)) }); err != nil {
-		return err
-	}
-	return inner
-}
+	"github.com/gracefleet/gracefleet/agent/internal/listen"
+)
 
 // Nonblocking says whether O_NONBLOCK is set on the socket. The flag belongs to
 // the open file, so a program sets it for everybody who holds a duplicate.
 func Nonblocking(f *os.File) (bool, error) {
 	var flags int
-	err := control(f, func(fd int) (err error) {
+	err := listen.Control(f, func(fd int) (err error) {
 		flags, err = unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
 		return err
 	})
@@ -38,7 +26,7 @@ func Nonblocking(f *os.File) (bool, error) {
 // SetNonblocking sets or clears O_NONBLOCK. Clear it before a program starts on
 // a socket that another one used: one that accepts blockingly dies of EAGAIN.
 func SetNonblocking(f *os.File, on bool) error {
-	if err := control(f, func(fd int) error { return unix.SetNonblock(fd, on) }); err != nil {
+	if err := listen.Control(f, func(fd int) error { return unix.SetNonblock(fd, on) }); err != nil {
 		return fmt.Errorf("change O_NONBLOCK of %s: %w", f.Name(), err)
 	}
 	return nil
@@ -47,14 +35,14 @@ func SetNonblocking(f *os.File, on bool) error {
 // inode returns the number in "socket:[N]" of /proc/PID/fd.
 func inode(f *os.File) (uint64, error) {
 	var st unix.Stat_t
-	err := control(f, func(fd int) error { return unix.Fstat(fd, &st) })
+	err := listen.Control(f, func(fd int) error { return unix.Fstat(fd, &st) })
 	return st.Ino, err
 }
 
 // getsockopt reads one integer option.
 func getsockopt(f *os.File, level, opt int) (int, error) {
 	var v int
-	err := control(f, func(fd int) (err error) {
+	err := listen.Control(f, func(fd int) (err error) {
 		v, err = unix.GetsockoptInt(fd, level, opt)
 		return err
 	})

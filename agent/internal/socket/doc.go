@@ -6,7 +6,7 @@
 //
 // Slots:
 //   - attach.go: put a steering program on a group
-//   - control.go: reach a descriptor without changing its mode; O_NONBLOCK
+//   - control.go: O_NONBLOCK
 //   - queue.go: accept queues and the backlog
 //   - refuse.go: let nobody new in
 //   - quiesce.go: wait until nothing can land on a slot any more

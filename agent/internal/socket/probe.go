@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gracefleet/gracefleet/agent/internal/listen"
 	"github.com/gracefleet/gracefleet/agent/internal/service"
 	"github.com/gracefleet/gracefleet/agent/internal/steer"
 )
@@ -173,13 +174,13 @@ func (d *ProbeDialer) dialHeld(ctx context.Context) (net.Conn, error) {
 
 // connect completes a non-blocking connect.
 func connect(ctx context.Context, f *os.File, to unix.Sockaddr) error {
-	err := control(f, func(fd int) error { return unix.Connect(fd, to) })
+	err := listen.Control(f, func(fd int) error { return unix.Connect(fd, to) })
 	if err == nil || !errors.Is(err, unix.EINPROGRESS) {
 		return err
 	}
 	return poll(ctx, func() (bool, error) {
 		var info *unix.TCPInfo
-		err := control(f, func(fd int) (err error) {
+		err := listen.Control(f, func(fd int) (err error) {
 			if n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR); err != nil || n != 0 {
 				return errors.Join(err, unix.Errno(n))
 			}

@@ -43,7 +43,7 @@ func queue(f *os.File) (queued, limit int, err error) {
 // and tcpi_sacked the backlog (tcp_get_info in net/ipv4/tcp.c).
 func tcpQueue(f *os.File) (queued, limit int, err error) {
 	var info *unix.TCPInfo
-	err = control(f, func(fd int) (err error) {
+	err = listen.Control(f, func(fd int) (err error) {
 		info, err = unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
 		return err
 	})
@@ -82,7 +82,7 @@ func udpQueue(f *os.File, domain int) (queued, limit int, err error) {
 
 func localPort(f *os.File) (uint16, error) {
 	var sa unix.Sockaddr
-	err := control(f, func(fd int) (err error) {
+	err := listen.Control(f, func(fd int) (err error) {
 		sa, err = unix.Getsockname(fd)
 		return err
 	})
@@ -102,7 +102,7 @@ func RestoreBacklog(f *os.File, n int) error {
 	if !listen.Accepting(f) {
 		return fmt.Errorf("restore the backlog of %s: the socket no longer listens", f.Name())
 	}
-	if err := control(f, func(fd int) error { return unix.Listen(fd, n) }); err != nil {
+	if err := listen.Control(f, func(fd int) error { return unix.Listen(fd, n) }); err != nil {
 		return fmt.Errorf("restore the backlog of %s to %d: %w", f.Name(), n, err)
 	}
 	return nil

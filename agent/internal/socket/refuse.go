@@ -5,13 +5,15 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gracefleet/gracefleet/agent/internal/listen"
 )
 
 // DropNew makes the kernel drop every packet for a listening socket: what is
 // queued can be accepted, nobody new gets in. listen.Unguard undoes it.
 func DropNew(f *os.File) error {
 	drop := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 0}}
-	err := control(f, func(fd int) error {
+	err := listen.Control(f, func(fd int) error {
 		return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
 			&unix.SockFprog{Len: uint16(len(drop)), Filter: &drop[0]})
 	})
@@ -22,7 +24,7 @@ func DropNew(f *os.File) error {
 // and new connections are refused until listen.Listen. A socket that does not
 // listen is left as it is.
 func Shutdown(f *os.File) error {
-	err := control(f, func(fd int) error { return unix.Shutdown(fd, unix.SHUT_RD) })
+	err := listen.Control(f, func(fd int) error { return unix.Shutdown(fd, unix.SHUT_RD) })
 	if errors.Is(err, unix.ENOTCONN) {
 		return nil
 	}

@@ -120,8 +120,8 @@ func TestProbeDialerRefuses(t *testing.T) {
 	}
 }
 
-// real is a group in the kernel, with the order that steer believes in.
-type real struct {
+// kernelGroup is a group in the kernel, with the order that steer believes in.
+type kernelGroup struct {
 	t       *testing.T
 	address service.Address
 	files   map[steer.Slot]*os.File
@@ -130,11 +130,11 @@ type real struct {
 	next    steer.Slot
 }
 
-func (r *real) attach() {
+func (r *kernelGroup) attach() {
 	attach(r.t, r.files[r.order.Slots()[0]], r.order.Of(r.address), r.weights, r.address)
 }
 
-func (r *real) join() {
+func (r *kernelGroup) join() {
 	if r.next > 0 {
 		r.attach()
 	}
@@ -147,7 +147,7 @@ func (r *real) join() {
 	r.order = o.Done()
 }
 
-func (r *real) close(s steer.Slot) {
+func (r *kernelGroup) close(s steer.Slot) {
 	o, err := r.order.Close(s)
 	if err != nil {
 		r.t.Fatal(err)
@@ -158,7 +158,7 @@ func (r *real) close(s steer.Slot) {
 }
 
 // stray connects and counts what reached slots without weight.
-func (r *real) stray(n int) int {
+func (r *kernelGroup) stray(n int) int {
 	touch(r.t, local4(r.address), n)
 	out := 0
 	for s, f := range r.files {
@@ -171,7 +171,7 @@ func (r *real) stray(n int) int {
 
 // change does random steps; ruled says whether closes obey Closable. As if the
 // agent died after each, nothing is attached after a close.
-func (r *real) change(rng *rand.Rand, steps int, ruled bool) (connections, strayed, closes int) {
+func (r *kernelGroup) change(rng *rand.Rand, steps int, ruled bool) (connections, strayed, closes int) {
 	for range steps {
 		slots := r.order.Slots()
 		s := slots[rng.IntN(len(slots))]
@@ -194,7 +194,7 @@ func (r *real) change(rng *rand.Rand, steps int, ruled bool) (connections, stray
 
 func TestJoinsSwitchesAndCloses(t *testing.T) {
 	for _, ruled := range []bool{true, false} {
-		r := &real{t: t, address: fresh(t, service.TCP, "127.0.0.1"), files: map[steer.Slot]*os.File{}, weights: steer.All(1)}
+		r := &kernelGroup{t: t, address: fresh(t, service.TCP, "127.0.0.1"), files: map[steer.Slot]*os.File{}, weights: steer.All(1)}
 		r.join()
 		connections, strayed, closes := r.change(rand.New(rand.NewPCG(7, 7)), 400, ruled)
 		t.Logf("ruled %v: %d closes, %d of %d connections misdirected", ruled, closes, strayed, connections)

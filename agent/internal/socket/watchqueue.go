@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gracefleet/gracefleet/agent/internal/listen"
 )
 
 // WatchQueue calls found when something waits on the socket: once at the start
@@ -38,7 +40,7 @@ func epollOn(f *os.File) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = control(f, func(target int) error {
+	err = listen.Control(f, func(target int) error {
 		ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(target)}
 		return unix.EpollCtl(fd, unix.EPOLL_CTL_ADD, target, &ev)
 	})

@@ -15,8 +15,11 @@ func flowHash(a service.Address) []bpf.Instruction {
 		return append(v4, mix()...)
 	}
 	v6 := fold([]bpf.LoadAbsolute{
-		{Off: v6Source, Size: 4}, {Off: v6Source + 4, Size: 4},
-		{Off: v6Source + 8, Size: 4}, {Off: v6Source + 12, Size: 4}, {Off: v6Port, Size: 2},
+		{Off: v6Source, Size: 4},
+		{Off: v6Source + 4, Size: 4},
+		{Off: v6Source + 8, Size: 4},
+		{Off: v6Source + 12, Size: 4},
+		{Off: v6Port, Size: 2},
 	})
 	if !a.DualStack() {
 		return append(v6, mix()...)

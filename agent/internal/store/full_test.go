@@ -148,7 +148,7 @@ func trySave(s *Store, n int) error {
 		want = before[0].Data
 	}
 	if want != nil && !bytes.Equal(after[0].Data, want) {
-		return fmt.Errorf("the record changed although: %v", saveErr)
+		return fmt.Errorf("the record changed although: %w", saveErr)
 	}
 	return saveErr
 }
@@ -158,7 +158,7 @@ func tryUpload(s *Store, n int) error {
 	digest := fmt.Sprintf("sha256:%x", sha256.Sum256(data))
 	err := upload(s, digest, data)
 	if _, verifyErr := s.Verify(digest); (err == nil) != (verifyErr == nil) {
-		return fmt.Errorf("upload said %v, verify %v", err, verifyErr)
+		return fmt.Errorf("upload said %w, verify %w", err, verifyErr)
 	}
 	if err == nil {
 		return s.DeleteArtifact(digest, nil)

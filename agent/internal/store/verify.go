@@ -27,7 +27,7 @@ type verified struct {
 func (s *Store) look(info fs.FileInfo) verified {
 	st := info.Sys().(*syscall.Stat_t)
 	return verified{
-		Device: uint64(st.Dev), Inode: st.Ino, Size: st.Size,
+		Device: st.Dev, Inode: st.Ino, Size: st.Size,
 		Mtime: st.Mtim.Nano(), Ctime: st.Ctim.Nano(), Boot: s.boot,
 	}
 }

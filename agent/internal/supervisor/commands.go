@@ -158,8 +158,10 @@ func (s *Supervisor) Start(ctx context.Context, c ServiceCommand) (Status, error
 			_, err := lifecycle.Step(o.rec.State, e)
 			return err
 		}
-		o.rec.Upgrades = append(o.rec.Upgrades, pastUpgrade{Upgrade: lifecycle.Upgrade{ID: e.ID}, Actor: c.Actor,
-			Comment: c.Comment, RequestID: c.RequestID, CreatedAt: o.wall()})
+		o.rec.Upgrades = append(o.rec.Upgrades, pastUpgrade{
+			Upgrade: lifecycle.Upgrade{ID: e.ID}, Actor: c.Actor,
+			Comment: c.Comment, RequestID: c.RequestID, CreatedAt: o.wall(),
+		})
 		if err := o.command(e); err != nil {
 			return err
 		}

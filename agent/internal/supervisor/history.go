@@ -185,8 +185,10 @@ func (o *owner) notGood(number int) {
 func (o *owner) past() []lifecycle.Past {
 	out := make([]lifecycle.Past, 0, len(o.rec.Generations))
 	for _, p := range o.rec.Generations {
-		out = append(out, lifecycle.Past{Number: p.Number, RollbackOf: p.RollbackOf, Good: p.Good && p.Spec != nil,
-			Artifact: p.Artifact, Version: p.Version})
+		out = append(out, lifecycle.Past{
+			Number: p.Number, RollbackOf: p.RollbackOf, Good: p.Good && p.Spec != nil,
+			Artifact: p.Artifact, Version: p.Version,
+		})
 	}
 	return out
 }

@@ -129,8 +129,10 @@ func (o *owner) adoptInstance(g lifecycle.Generation, i Instance) {
 	if i.Alive {
 		v.pid = i.PID
 	}
-	o.fact(lifecycle.Event{Type: lifecycle.Adopted, Generation: g.Number, Instance: i.Number,
-		Clean: i.Alive, Count: max(0, i.Number-g.Instance)})
+	o.fact(lifecycle.Event{
+		Type: lifecycle.Adopted, Generation: g.Number, Instance: i.Number,
+		Clean: i.Alive, Count: max(0, i.Number-g.Instance),
+	})
 	if !i.Alive {
 		// Run finds the ended instance and reports it.
 		return

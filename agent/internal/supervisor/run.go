@@ -93,8 +93,10 @@ func (o *owner) heard(e lifecycle.Effect, s Saying) {
 		o.notice(e.Generation, true, s.Notice)
 	}
 	if s.Failed != "" {
-		o.fact(lifecycle.Event{Type: lifecycle.Fault, Generation: e.Generation,
-			Reason: lifecycle.ReasonReportedFailure, Message: "the program reports: " + s.Failed})
+		o.fact(lifecycle.Event{
+			Type: lifecycle.Fault, Generation: e.Generation,
+			Reason: lifecycle.ReasonReportedFailure, Message: "the program reports: " + s.Failed,
+		})
 	}
 }
 
@@ -106,8 +108,10 @@ func (o *owner) exited(e lifecycle.Effect, x Exit) {
 	if p := o.rec.generation(e.Generation); p != nil {
 		p.Exit = &x
 	}
-	o.fact(lifecycle.Event{Type: lifecycle.Exited, Generation: e.Generation, Instance: e.Instance,
-		Clean: x.success(), Message: x.String()})
+	o.fact(lifecycle.Event{
+		Type: lifecycle.Exited, Generation: e.Generation, Instance: e.Instance,
+		Clean: x.success(), Message: x.String(),
+	})
 }
 
 func (x Exit) success() bool { return !x.Unknown && x.Code == 0 && x.Signal == 0 }

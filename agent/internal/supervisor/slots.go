@@ -167,8 +167,10 @@ func (o *owner) failedToOpen(slot int, err error) {
 }
 
 func startFailed(generation, instance int, err error) lifecycle.Event {
-	e := lifecycle.Event{Type: lifecycle.StartFailed, Generation: generation, Instance: instance,
-		Reason: lifecycle.ReasonInternal, Message: err.Error()}
+	e := lifecycle.Event{
+		Type: lifecycle.StartFailed, Generation: generation, Instance: instance,
+		Reason: lifecycle.ReasonInternal, Message: err.Error(),
+	}
 	var start *StartError
 	if errors.As(err, &start) {
 		e.Reason = start.Reason

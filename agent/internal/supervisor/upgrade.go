@@ -34,14 +34,18 @@ func (o *owner) begin(b begin) (Upgrade, error) {
 	}
 	id := newID()
 	number := o.rec.State.LastNumber + 1
-	up := pastUpgrade{Upgrade: lifecycle.Upgrade{ID: id}, Artifact: b.spec.Artifact, Version: b.version,
-		Actor: b.Actor, Comment: b.Comment, RequestID: b.RequestID, CreatedAt: o.wall()}
+	up := pastUpgrade{
+		Upgrade: lifecycle.Upgrade{ID: id}, Artifact: b.spec.Artifact, Version: b.version,
+		Actor: b.Actor, Comment: b.Comment, RequestID: b.RequestID, CreatedAt: o.wall(),
+	}
 	if b.record {
 		up.Record = &b.spec
 	}
 	o.rec.Upgrades = append(o.rec.Upgrades, up)
-	o.rec.Generations = append(o.rec.Generations, pastGeneration{Number: number, State: lifecycle.Starting, Artifact: b.spec.Artifact,
-		Version: b.version, Spec: &b.spec, CreatedAt: o.wall(), RollbackOf: b.target})
+	o.rec.Generations = append(o.rec.Generations, pastGeneration{
+		Number: number, State: lifecycle.Starting, Artifact: b.spec.Artifact,
+		Version: b.version, Spec: &b.spec, CreatedAt: o.wall(), RollbackOf: b.target,
+	})
 	o.remember(b.RequestID, b.body, id)
 	in := SlotIntent{Service: o.name, Slot: o.rec.State.LastSlot + 1, Generation: number, Spec: b.spec}
 	if !o.rec.State.Upgrading() {
@@ -324,8 +328,10 @@ func (o *owner) wouldBegin(b begin, changes []service.Change) (UpgradeResult, er
 	if o.rec.State.Upgrading() {
 		return UpgradeResult{}, o.explain(lifecycle.ErrUpgrading)
 	}
-	u := Upgrade{Service: o.name, State: lifecycle.UpgradeStarting, Kind: b.kind, To: o.rec.State.LastNumber + 1,
-		Artifact: b.spec.Artifact, Version: b.version, RollbackOf: b.target}
+	u := Upgrade{
+		Service: o.name, State: lifecycle.UpgradeStarting, Kind: b.kind, To: o.rec.State.LastNumber + 1,
+		Artifact: b.spec.Artifact, Version: b.version, RollbackOf: b.target,
+	}
 	if a := o.rec.State.Active(); a != nil {
 		u.From = a.Number
 	}

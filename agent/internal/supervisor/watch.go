@@ -108,8 +108,10 @@ func (q *queueWatch) look(ctx context.Context, slot Slot, now time.Time) error {
 	}
 	q.last = n
 	if n > 0 && now.Sub(q.since) >= notAcceptingAfter {
-		return &Problem{Reason: lifecycle.ReasonNotAccepting,
-			Err: fmt.Errorf("%d connections have waited for %v and the program accepted none", n, notAcceptingAfter)}
+		return &Problem{
+			Reason: lifecycle.ReasonNotAccepting,
+			Err:    fmt.Errorf("%d connections have waited for %v and the program accepted none", n, notAcceptingAfter),
+		}
 	}
 	return nil
 }

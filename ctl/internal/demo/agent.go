@@ -81,7 +81,11 @@ func awaitReady(ctx context.Context, news *net.UnixConn, ended chan error) error
 func (a *agent) end(ctx context.Context) error {
 	_ = a.command.Process.Signal(syscall.SIGTERM) // it may be gone
 	select {
-	case <-a.ended:
+	case err := <-a.ended:
+		var status *exec.ExitError
+		if errors.As(err, &status) {
+			return fmt.Errorf("the agent ended badly: %w", err)
+		}
 		return nil
 	case <-ctx.Done():
 		return errors.Join(errors.New("the agent did not end and is killed"), a.command.Process.Kill())

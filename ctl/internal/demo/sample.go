@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"time"
 
 	gracefleet "github.com/gracefleet/gracefleet/runtime"
 )
@@ -74,7 +75,8 @@ func Serve() error {
 			http.Error(w, "not well", http.StatusInternalServerError)
 		}
 	})
-	go func() { _ = svc.ServeHTTP(&http.Server{Handler: mux}, l) }() // its error ends Wait
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	go func() { _ = svc.ServeHTTP(server, l) }() // its error ends Wait
 	fmt.Fprintf(os.Stderr, "sample %s serves\n", version)
 	if err := svc.Ready(); err != nil {
 		return err

@@ -38,7 +38,7 @@ func main() {
 	check(err)
 	a := &app{svc: svc, failHealth: *failHealth}
 	a.failStatus.Store(int64(*failStatus))
-	go svc.ServeHTTP(&http.Server{Handler: a.routes()}, ln)
+	go func() { _ = svc.ServeHTTP(&http.Server{Handler: a.routes()}, ln) }() // its error ends Wait
 
 	time.Sleep(*readyAfter)
 	check(svc.Ready())

@@ -28,7 +28,7 @@ func main() {
 		w.Header().Set("X-Generation", strconv.Itoa(svc.Generation()))
 		fmt.Fprintf(w, "gen=%d version=%s pid=%d\n", svc.Generation(), version, os.Getpid())
 	}
-	go svc.ServeHTTP(&http.Server{Handler: http.HandlerFunc(who)}, ln)
+	go func() { _ = svc.ServeHTTP(&http.Server{Handler: http.HandlerFunc(who)}, ln) }() // its error ends Wait
 	check(svc.Ready())
 	check(svc.Wait())
 }
