@@ -308,6 +308,7 @@ func TestShimDies(t *testing.T) {
 // With shim and agent gone nobody knows of the program any more: the next agent
 // starts it again, and says so.
 func TestShimAndAgentDie(t *testing.T) {
+	harness.Need(t, os.Geteuid() == 0, "without a cgroup nobody finds a program that lost both")
 	s := start(t, "runtime", signalDrain)
 	pid := harness.Active(s.Status(t, "web")).GetPid()
 	shim := shimOf(t, pid)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gracefleet/gracefleet/agent/internal/shim"
@@ -16,6 +17,9 @@ type keeper struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	done   chan struct{}
+
+	// leaving is set before the connection is ended on purpose.
+	leaving atomic.Bool
 
 	mu      sync.Mutex
 	client  *shim.Client
@@ -42,10 +46,14 @@ func (k *keeper) run(c *shim.Client) {
 	defer close(k.done)
 	for c != nil {
 		k.refresh(c)
+		if k.leaving.Load() {
+			c.Close()
+			return
+		}
 		for range c.Events() {
 			k.refresh(c)
 		}
-		if k.ctx.Err() != nil {
+		if k.leaving.Load() {
 			return
 		}
 		c = k.reconnect()
@@ -175,7 +183,7 @@ func (k *keeper) await(ctx context.Context, ok func(shim.State) bool) error {
 }
 
 func (k *keeper) dismiss(ctx context.Context) error {
-	k.cancel()
+	k.leaving.Store(true)
 	k.mu.Lock()
 	c := k.client
 	k.mu.Unlock()
@@ -183,12 +191,13 @@ func (k *keeper) dismiss(ctx context.Context) error {
 	if errors.Is(err, shim.ErrClosed) || errors.Is(err, shim.ErrGone) {
 		err = nil
 	}
-	c.Close()
-	<-k.done
+	k.detach()
 	return err
 }
 
+// detach ends the connection, also one that is just being made anew.
 func (k *keeper) detach() {
+	k.leaving.Store(true)
 	k.cancel()
 	k.mu.Lock()
 	c := k.client
