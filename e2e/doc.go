@@ -26,4 +26,6 @@
 //   - rescue_test.go: queues of the dead, and shims that die
 //   - drain_faults_test.go: patience, deadlines, too many generations
 //   - fallback_test.go: an agent without privileges
+//   - systemd_test.go: the shipped units under a real systemd
+//   - demo_test.go: the demo, whole and interrupted
 package e2e

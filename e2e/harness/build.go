@@ -16,12 +16,12 @@ const module = "github.com/gracefleet/gracefleet"
 // binaries is where everything is built to; Main sets and removes it.
 var binaries string
 
-// product builds graced, graced-shim and gracectl, side by side.
+// product builds what every test needs, side by side.
 var product = sync.OnceValue(func() error {
 	if err := build(binaries, nil, raceBuild, "agent/graced"); err != nil {
 		return err
 	}
-	return build(binaries, nil, false, "agent/graced-shim", "ctl/gracectl")
+	return build(binaries, nil, false, "agent/graced-shim", "ctl/gracectl", "e2e/load/cmd/loadgen")
 })
 
 // built holds one sync.OnceValues per program and version.
@@ -50,7 +50,7 @@ func programs(t testing.TB) string {
 	return binaries
 }
 
-// Binary is one of the product's own: graced, graced-shim or gracectl.
+// Binary is graced, graced-shim, gracectl or loadgen.
 func Binary(t testing.TB, name string) string {
 	t.Helper()
 	dir := programs(t)
