@@ -16,12 +16,12 @@ func TestDeployedSampleIsUnderstood(t *testing.T) {
 
 func TestUnknownKeysAreNamedWithTheirLine(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "graced.yaml")
-	if err := os.WriteFile(path, []byte("log_level: info\nlog_levle: debug\n"), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte("log_level: info\nloglevel: debug\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var c Config
 	err := ReadConfig(path, true, &c)
-	if err == nil || !strings.Contains(err.Error(), "log_levle") || !strings.Contains(err.Error(), "[2:") {
+	if err == nil || !strings.Contains(err.Error(), "loglevel") || !strings.Contains(err.Error(), "[2:") {
 		t.Errorf("the error does not name the key and its line: %v", err)
 	}
 }

@@ -1,6 +1,6 @@
-// Package probe asks a program once whether it works, or until it does.
+// Package probe asks a program once whether it works.
 //
-//   - probe.go: Run, Until and what they need to know of the program
+//   - probe.go: Run and what it needs to know of the program
 //   - http.go, grpc.go, tcp.go, exec.go: one kind of probe each
 //   - tls.go: how a probe speaks TLS
 //   - cause.go: errors of one line, for people

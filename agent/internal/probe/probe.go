@@ -3,10 +3,8 @@ package probe
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"syscall"
-	"time"
 
 	"github.com/gracefleet/gracefleet/agent/internal/service"
 )
@@ -29,12 +27,6 @@ type Target struct {
 	Credential *syscall.Credential
 }
 
-const (
-	firstPause     = time.Millisecond
-	longestPause   = 100 * time.Millisecond
-	attemptTimeout = 10 * time.Second
-)
-
 // Run makes one attempt, which lasts until ctx ends at most. The error is a
 // cause of one line, such as "GET /healthz answered 500".
 func Run(ctx context.Context, p service.Probe, t Target) error {
@@ -49,38 +41,4 @@ func Run(ctx context.Context, p service.Probe, t Target) error {
 		return runExec(ctx, *p.Exec, t)
 	}
 	return ErrNotAProbe
-}
-
-// Until repeats the probe until it succeeds or ctx ends. Pauses grow from 1 ms
-// to interval (100 ms when 0): an upgrade waits for the first success. One
-// attempt lasts 10 s at most. The error tells the last cause that was not ctx's
-// end, and is context.Cause(ctx).
-func Until(ctx context.Context, p service.Probe, t Target, interval time.Duration) error {
-	if interval <= 0 {
-		interval = longestPause
-	}
-	last := errors.New("no answer")
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for pause := min(firstPause, interval); ; pause = min(2*pause, interval) {
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%w (%w)", last, context.Cause(ctx))
-		case <-timer.C:
-		}
-		err := attempt(ctx, p, t)
-		if err == nil || errors.Is(err, ErrNotAProbe) {
-			return err
-		}
-		if ctx.Err() == nil {
-			last = err
-		}
-		timer.Reset(pause)
-	}
-}
-
-func attempt(ctx context.Context, p service.Probe, t Target) error {
-	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
-	defer cancel()
-	return Run(ctx, p, t)
 }

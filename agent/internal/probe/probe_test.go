@@ -6,7 +6,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -319,49 +318,10 @@ func TestExecAsUser(t *testing.T) {
 
 func TestNotAProbe(t *testing.T) {
 	for _, p := range []service.Probe{{Notify: true}, {AliveFor: time.Second}, {}} {
-		if err := Until(within(t, 10*time.Second), p, Target{}, 0); !errors.Is(err, ErrNotAProbe) {
+		if err := Run(within(t, 10*time.Second), p, Target{}); !errors.Is(err, ErrNotAProbe) {
 			t.Errorf("%+v: %v", p, err)
 		}
 	}
-}
-
-func TestUntil(t *testing.T) {
-	var asked atomic.Int32
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		if asked.Add(1) < 5 {
-			w.WriteHeader(503)
-		}
-	}))
-	defer srv.Close()
-	p := service.Probe{HTTP: &service.HTTPProbe{Path: "/healthz"}}
-	if err := Until(within(t, 10*time.Second), p, to(srv.Listener.Addr()), 0); err != nil || asked.Load() != 5 {
-		t.Errorf("asked %d times: %v", asked.Load(), err)
-	}
-}
-
-// The last real cause is told, not the attempt that ctx's end cut short.
-func TestUntilTellsTheLastCause(t *testing.T) {
-	var asked atomic.Int32
-	ctx, cancel := context.WithCancelCause(context.Background())
-	ended := errors.New("ready timeout of 30s")
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if asked.Add(1) == 3 {
-			cancel(ended)
-			<-r.Context().Done()
-			return
-		}
-		w.WriteHeader(500)
-	}))
-	defer srv.Close()
-	p := service.Probe{HTTP: &service.HTTPProbe{Path: "/healthz"}}
-	err := Until(ctx, p, to(srv.Listener.Addr()), time.Millisecond)
-	want(t, "until", err, "GET /healthz answered 500 (ready timeout of 30s)")
-	if !errors.Is(err, ended) {
-		t.Errorf("%v is not the context's cause", err)
-	}
-	silent := Target{Dial: func(context.Context, string) (net.Conn, error) { return nil, io.ErrClosedPipe }}
-	err = Until(ctx, p, silent, 0)
-	want(t, "ended before", err, "no answer (ready timeout of 30s)")
 }
 
 func BenchmarkHTTP(b *testing.B) {

@@ -122,7 +122,7 @@ func (o *owner) reapply(ctx context.Context, r ApplyRequest, version string) (Ap
 				res.Status = o.status()
 				return err
 			}
-			if r.ETag != "" && r.ETag != etag(o.rec.Spec) {
+			if r.ETag != "" && r.ETag != service.ETag(o.rec.Spec) {
 				return fmt.Errorf("%w: service %q was last recorded by %s; look at it and apply again", ErrETagMismatch, o.name, o.rec.Actor)
 			}
 			res.Changes = service.Diff(o.rec.Spec, r.Spec)

@@ -1,8 +1,6 @@
 package supervisor
 
 import (
-	"encoding/json"
-	"fmt"
 	"slices"
 
 	"github.com/gracefleet/gracefleet/agent/internal/lifecycle"
@@ -217,16 +215,4 @@ func (o *owner) logEvent(e Event) {
 	case e.ServiceChanged != nil:
 		o.log.Info("service "+e.ServiceChanged.Verb, "actor", e.ServiceChanged.Actor, "reason", e.ServiceChanged.Reason)
 	}
-}
-
-func etag(spec service.Spec) string {
-	return digest("spec", json.RawMessage(mustJSON(spec)))[:16]
-}
-
-func mustJSON(v any) []byte {
-	raw, err := json.Marshal(v)
-	if err != nil {
-		panic(fmt.Sprintf("plain data that cannot be written down: %v", err))
-	}
-	return raw
 }

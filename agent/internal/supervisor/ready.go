@@ -14,6 +14,8 @@ import (
 const (
 	firstAttempt = time.Millisecond
 	slowAttempt  = 100 * time.Millisecond
+	// attemptLimit bounds one of them: it holds the private path.
+	attemptLimit = 10 * time.Second
 )
 
 // awaitReady proves that an instance may receive connections.
@@ -52,7 +54,9 @@ func (o *owner) prove(ctx context.Context, e lifecycle.Effect, slot Slot, p serv
 	}
 	wait := firstAttempt
 	for {
-		err := slot.Probe(ctx, p, o.steering, e.Generation)
+		attempt, cancel := context.WithTimeout(ctx, attemptLimit)
+		err := slot.Probe(attempt, p, o.steering, e.Generation)
+		cancel()
 		if err == nil {
 			return nil
 		}

@@ -21,7 +21,7 @@ func (o *owner) publish() {
 
 func (o *owner) status() Status {
 	st := Status{
-		Name: o.name, Spec: o.rec.Spec, State: o.serviceState(), ETag: etag(o.rec.Spec),
+		Name: o.name, Spec: o.rec.Spec, State: o.serviceState(), ETag: service.ETag(o.rec.Spec),
 		Actor: o.rec.Actor, RecordedAt: o.rec.RecordedAt, Warnings: o.warnings(),
 		Generations: o.generations(endedShown),
 	}

@@ -276,7 +276,7 @@ func (o *owner) alreadyThere(r UpgradeRequest, spec service.Spec) (UpgradeResult
 	}
 	if u := o.rec.State.Upgrade; o.rec.State.Upgrading() {
 		to, ok := o.rec.spec(u.To)
-		if ok && etag(to) == etag(spec) {
+		if ok && service.ETag(to) == service.ETag(spec) {
 			return UpgradeResult{Upgrade: o.showUpgrade(o.rec.upgrade(u.ID)), Attached: true}, true
 		}
 		return UpgradeResult{}, false
@@ -287,7 +287,7 @@ func (o *owner) alreadyThere(r UpgradeRequest, spec service.Spec) (UpgradeResult
 	}
 	own, ok := o.rec.spec(a.Number)
 	// What a host's own path holds may be another program by now.
-	if !ok || etag(own) != etag(spec) || strings.HasPrefix(spec.Artifact, "host:") {
+	if !ok || service.ETag(own) != service.ETag(spec) || strings.HasPrefix(spec.Artifact, "host:") {
 		return UpgradeResult{}, false
 	}
 	res := UpgradeResult{Unchanged: true}
