@@ -22,6 +22,8 @@
 //   - crash_test.go: programs that die
 //   - agent_test.go: agents that die
 //   - operate_test.go: stop, start, reload, delete
+//   - artifact_faults_test.go, spec_faults_test.go, client_faults_test.go: bad
+//     input, and disks that are full
 //   - candidate_faults_test.go: candidates that misbehave, one way each
 //   - rescue_test.go: queues of the dead, and shims that die
 //   - drain_faults_test.go: patience, deadlines, too many generations
