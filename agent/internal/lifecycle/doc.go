@@ -16,7 +16,7 @@
 //   - prove.go: ready, canary steps, soak, promote
 //   - giveback.go: fail and abort
 //   - adopt.go: a new agent finds what runs
-//   - drain.go: a generation ends
+//   - drain.go: a generation ends, or stands in meanwhile
 //   - crash.go: a program ended untold; restart.go is the pure backoff policy
 //   - effects.go, weights.go, timer.go: what follows from a state
 //   - durable.go: which changes must be on disk before anyone acts on them

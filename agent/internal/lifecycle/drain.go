@@ -39,6 +39,12 @@ func (s *State) quiesced(g *Generation, at Time) {
 	}
 }
 
+// standsIn says whether a draining generation takes new connections because the
+// active one is being started again: it is not told to end before that is back.
+func (s *State) standsIn(g *Generation) bool {
+	return g.State == Draining && g.Phase <= Patient && !s.Halted && s.Active() != nil && s.Weights()[g.Slot] > 0
+}
+
 func (g *Generation) signal(at Time) {
 	g.Phase = Signalled
 	g.Deadline = at.After(g.Policy.DrainTimeout)

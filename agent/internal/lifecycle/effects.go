@@ -40,7 +40,8 @@ type Effect struct {
 	Program int
 	// Step is the canary step that a Watch counts for; for a Count, the phase.
 	Step int
-	// Force makes a Release close the slot whatever waits on it.
+	// Force makes a Release close the slot whatever waits on it; a Count that has
+	// it is of a generation that stands in for the active one.
 	Force bool
 }
 
@@ -104,6 +105,7 @@ func (s *State) drainEffects(g *Generation, of func(EffectKind) Effect, weighted
 		}
 		return []Effect{of(Quiesce), c}
 	case Patient:
+		c.Force = weighted // counted anew once it need not stand in any more
 		return []Effect{c}
 	case Signalled:
 		return []Effect{of(Signal), c}

@@ -439,7 +439,7 @@ func wish(s *State) (Event, bool) {
 			}
 			f.Type = Quiesced
 		case Count:
-			if g.Phase != Patient {
+			if g.Phase != Patient || e.Force {
 				continue
 			}
 			f.Type = Idle

@@ -85,7 +85,7 @@ func (s *State) fact(e Event) {
 	case Quiesced:
 		s.quiesced(g, e.At)
 	case Idle:
-		if g.State == Draining && g.Phase == Patient {
+		if g.State == Draining && g.Phase == Patient && !s.standsIn(g) {
 			g.signal(e.At)
 		}
 	case Stranded:

@@ -60,6 +60,8 @@ func (s *State) tickGeneration(g *Generation, at Time) {
 func (s *State) overdue(g *Generation, at Time) {
 	g.Deadline = 0
 	switch {
+	case s.standsIn(g):
+		g.Deadline = at.After(g.Policy.DrainTimeout)
 	case g.State == Draining && g.Phase == Quiescing:
 		s.quiesced(g, at)
 	case g.State == Draining && g.Phase == Patient:
