@@ -238,8 +238,10 @@ func phaseName(p Phase) string {
 }
 
 func underWay(effects []Effect) string {
-	names := map[EffectKind]string{Run: "run", AwaitReady: "await ready", Watch: "watch", Quiesce: "quiesce", Refuse: "refuse",
-		Count: "count", Signal: "signal", Kill: "kill", Release: "release"}
+	names := map[EffectKind]string{
+		Run: "run", AwaitReady: "await ready", Watch: "watch", Quiesce: "quiesce", Refuse: "refuse",
+		Count: "count", Signal: "signal", Kill: "kill", Release: "release",
+	}
 	var out []string
 	for _, e := range effects {
 		name := names[e.Kind]
