@@ -187,7 +187,7 @@ func (k *keeper) dismiss(ctx context.Context) error {
 	k.mu.Lock()
 	c := k.client
 	k.mu.Unlock()
-	err := c.Dismiss(ctx, false)
+	err := c.Dismiss(ctx, true) // what ran there was killed before
 	if errors.Is(err, shim.ErrClosed) || errors.Is(err, shim.ErrGone) {
 		err = nil
 	}

@@ -192,16 +192,11 @@ func (s *slot) targets() []socket.Target {
 	return out
 }
 
-// Close ends the shim, which closes the sockets, and removes what it left.
-func (s *slot) Close(ctx context.Context) error {
+// dismiss ends the shim, which closes the sockets; closeFiles closes the rest.
+func (s *slot) dismiss(ctx context.Context) error {
 	s.opMu.Lock()
 	defer s.opMu.Unlock()
-	err := s.keeper.dismiss(ctx)
-	s.closeFiles()
-	if rmErr := s.remove(ctx); err == nil {
-		err = rmErr
-	}
-	return err
+	return s.keeper.dismiss(ctx)
 }
 
 // remove removes what a slot's shim leaves on the host.

@@ -20,7 +20,9 @@ type steering struct {
 	// probing is held during a private probe, whose rule stands in the programs.
 	probing sync.Mutex
 
-	mu      sync.Mutex
+	mu sync.Mutex
+	// closed is the slot that was closed last; numbers are never used again.
+	closed  int
 	order   steer.Order
 	weights steer.Weights
 	slots   map[int]*slot
@@ -35,7 +37,7 @@ func newSteering(log hclog.Logger) *steering {
 func (t *steering) Set(order steer.Order, weights map[int]int, slots map[int]supervisor.Slot) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.order = order.Clone()
+	t.order = t.current(order)
 	t.weights.Share = map[steer.Slot]int{}
 	t.slots = map[int]*slot{}
 	for n, s := range slots {
@@ -106,11 +108,32 @@ func (t *steering) attachGroup(g steer.Group) error {
 	return nil
 }
 
-// Exclusive runs fn while no private probe is under way.
-func (t *steering) Exclusive(fn func()) {
+// Close closes a slot. The programs in force are right before and after it leaves
+// its groups, but a program made from the wrong order in between would not be:
+// the last descriptor is closed and the order changed under one lock.
+func (t *steering) Close(ctx context.Context, number int, s supervisor.Slot, after steer.Order) error {
+	going := s.(*slot)
 	t.probing.Lock()
 	defer t.probing.Unlock()
-	fn()
+	err := going.dismiss(ctx)
+	t.mu.Lock()
+	going.closeFiles()
+	t.closed = number
+	t.order = after.Clone()
+	delete(t.slots, number)
+	attached := t.attach()
+	t.mu.Unlock()
+	return errors.Join(err, attached, going.remove(ctx))
+}
+
+// current is the order that the kernel has: the owner records a close only after
+// it has happened.
+func (t *steering) current(o steer.Order) steer.Order {
+	p := o.Pending
+	if p != nil && p.Kind == steer.Leave && int(p.Slot) == t.closed {
+		return o.Done()
+	}
+	return o.Clone()
 }
 
 // probe runs fn while the private path leads to a slot.

@@ -107,8 +107,6 @@ type Slot interface {
 	Addresses() []service.Address
 	// Listening says whether it still listens on an address.
 	Listening(a service.Address) bool
-	// Close closes the sockets and ends the keeper.
-	Close(ctx context.Context) error
 	// Detach lets go of the slot; everything on it lives on.
 	Detach()
 }
@@ -118,8 +116,10 @@ type Steering interface {
 	// Set steers by these weights from when it returns. Slots that are not open
 	// are left out.
 	Set(order steer.Order, weights map[int]int, slots map[int]Slot) error
-	// Exclusive runs fn while no private probe is under way.
-	Exclusive(fn func())
+	// Close closes a slot's sockets and ends its keeper, while no private probe is
+	// under way. From the instant at which the slot leaves its groups it steers by
+	// the order that holds then, also when Set still names the one before.
+	Close(ctx context.Context, number int, s Slot, after steer.Order) error
 }
 
 // Launch is one start of a program.

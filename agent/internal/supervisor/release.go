@@ -94,9 +94,7 @@ const closeLimit = 10 * time.Second
 func (o *owner) close(ctx context.Context, e lifecycle.Effect, slot Slot, after steer.Order) {
 	detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeLimit)
 	defer cancel()
-	var err error
-	o.steering.Exclusive(func() { err = slot.Close(detached) })
-	if err != nil {
+	if err := o.steering.Close(detached, e.Slot, slot, after); err != nil {
 		o.log.Error("a slot could not be closed", "slot", e.Slot, "error", err)
 	}
 	o.post(o.ctx, func() { o.released(e, after) })
