@@ -3,6 +3,8 @@ package supervisor
 import (
 	"context"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gracefleet/gracefleet/agent/internal/lifecycle"
@@ -62,11 +64,15 @@ func (o *owner) count(e lifecycle.Effect, sl *openSlot) func(context.Context) {
 		if err != nil {
 			return
 		}
+		idle := newIdleWatch()
+		var watcher sync.WaitGroup
+		defer watcher.Wait()
+		if patient {
+			watcher.Go(func() { idle.run(ctx, o, e, slot) })
+		}
 		err = slot.WatchCount(ctx, func(c Count) {
+			idle.count(c.Open)
 			o.post(ctx, func() { o.counted(e, c) })
-			if patient && c.Open == 0 && o.quiet(ctx, slot) {
-				o.post(ctx, func() { o.fact(lifecycle.Event{Type: lifecycle.Idle, Generation: e.Generation}) })
-			}
 		})
 		if err != nil && ctx.Err() == nil {
 			o.log.Warn("a drain cannot be counted", "generation", e.Generation, "error", err)
@@ -74,28 +80,56 @@ func (o *owner) count(e lifecycle.Effect, sl *openSlot) func(context.Context) {
 	}
 }
 
-// queuePoll: a queue that runs empty is no event.
-const queuePoll = 20 * time.Millisecond
+// idlePoll: a queue that runs empty is no event, and connections that come from
+// it may have come and gone before the next count.
+const idlePoll = 20 * time.Millisecond
 
-// quiet waits until the slot's queue is empty, and says whether nothing that was
-// in it is open now. A count of 0 may be older than what the queue held.
-func (o *owner) quiet(ctx context.Context, slot Slot) bool {
-	for waited := false; ; waited = true {
-		n, err := slot.Queued(ctx)
-		if err != nil {
-			return false
+// idleWatch finds out when a generation that counts 0 connections has none.
+type idleWatch struct {
+	open atomic.Int64
+	zero chan struct{}
+}
+
+func newIdleWatch() *idleWatch { return &idleWatch{zero: make(chan struct{}, 1)} }
+
+func (w *idleWatch) count(open int) {
+	w.open.Store(int64(open))
+	if open != 0 {
+		return
+	}
+	select {
+	case w.zero <- struct{}{}:
+	default:
+	}
+}
+
+// run reports the generation idle, once.
+func (w *idleWatch) run(ctx context.Context, o *owner, e lifecycle.Effect, slot Slot) {
+	for {
+		select {
+		case <-w.zero:
+		case <-ctx.Done():
+			return
 		}
-		if n == 0 && !waited {
-			return true
-		}
-		if n == 0 {
-			c, err := slot.Count(ctx)
-			return err == nil && c.Open == 0
-		}
-		if sleep(ctx, queuePoll) != nil {
-			return false
+		for w.open.Load() == 0 {
+			if quiet(ctx, slot) {
+				o.post(ctx, func() { o.fact(lifecycle.Event{Type: lifecycle.Idle, Generation: e.Generation}) })
+				return
+			}
+			if sleep(ctx, idlePoll) != nil {
+				return
+			}
 		}
 	}
+}
+
+// quiet says whether nothing waits on the slot, nor what did is open now.
+func quiet(ctx context.Context, slot Slot) bool {
+	if n, err := slot.Queued(ctx); err != nil || n > 0 {
+		return false
+	}
+	c, err := slot.Count(ctx)
+	return err == nil && c.Open == 0
 }
 
 func (o *owner) counted(e lifecycle.Effect, c Count) {
