@@ -96,3 +96,41 @@ func TestCrashDuringSoak(t *testing.T) {
 		t.Errorf("generation %d is active, want 1", got)
 	}
 }
+
+// An active generation that gives its listener up, long after its promotion, is
+// replaced: new connections wait for the next program instead of being refused.
+func TestActiveLosesItsListener(t *testing.T) {
+	for mode, says := range map[string]string{
+		"close-listener":    "closed its listener on tcp://",
+		"shutdown-listener": "shut its listener on tcp://",
+	} {
+		t.Run(mode, func(t *testing.T) {
+			s := start(t, "runtime", signalDrain)
+			good := harness.Active(s.Status(t, "web")).GetArtifact()
+			l := s.load(200, 0, nil)
+			answered(t, l, 50)
+			s.CtlOK(t, "upgrade", "web", "-f", s.candidate(t, faulty{
+				args: "-mode=" + mode + "=500ms", rest: "ready: {notify: {}}\nrestart: {hold: 200ms, backoff: 10ms, max_backoff: 50ms}\nupgrade: {soak: 0s}\n",
+			}))
+			s.Await(t, "web", func(st *pb.ServiceStatus) bool { return harness.Generation(st, 2).GetRestarts() == 1 }, awaitLimit)
+			// It does so each time: in the end that is a crash loop.
+			st := s.Await(t, "web", func(st *pb.ServiceStatus) bool {
+				u := st.GetUpgrade()
+				return u.GetKind() == pb.Upgrade_KIND_AUTO_ROLLBACK && u.GetState() == pb.Upgrade_STATE_SUCCEEDED
+			}, awaitLimit)
+			if got := harness.Active(st).GetArtifact(); got != good {
+				t.Errorf("%s is active, want %s", got, good)
+			}
+			if got := s.CtlOK(t, "events", "web"); !strings.Contains(got, says) {
+				t.Errorf("no event says %q:\n%s", says, got)
+			}
+			answered(t, l, 100)
+			seen := l.Stop()
+			t.Logf("%v", seen)
+			// A listener that is shut down resets its queue, and refuses until it is noticed.
+			if lost := seen.Fresh.Total() - died(seen); lost > 3*3 || (mode == "close-listener" && seen.Fresh.Lost[load.Refused] > 0) {
+				t.Errorf("connections did not wait for the next program:\n%v", seen)
+			}
+		})
+	}
+}

@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"os"
 	"sync"
 	"time"
 
@@ -63,25 +64,34 @@ func (s *slot) Queued(context.Context) (int, error) {
 
 // AwaitQueued returns nil when something waits in one of the slot's queues.
 func (s *slot) AwaitQueued(ctx context.Context) error {
+	return s.awaitAny(ctx, socket.WatchQueue)
+}
+
+// AwaitLost returns nil when one of the slot's listeners was shut down.
+func (s *slot) AwaitLost(ctx context.Context) error {
+	return s.awaitAny(ctx, socket.WatchListener)
+}
+
+type watchSocket func(ctx context.Context, f *os.File, fn func()) error
+
+func (s *slot) awaitAny(ctx context.Context, watch watchSocket) error {
 	found, stop := context.WithCancel(ctx)
 	defer stop()
-	s.watchQueues(found, stop)
+	s.watchSockets(found, watch, stop)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	return nil
 }
 
-// watchQueues calls fn whenever something arrives on a socket, until ctx ends.
-func (s *slot) watchQueues(ctx context.Context, fn func()) {
+// watchSockets watches all of the slot's until ctx ends.
+func (s *slot) watchSockets(ctx context.Context, watch watchSocket, fn func()) {
 	var all sync.WaitGroup
 	for _, l := range s.listeners() {
-		all.Go(func() { _ = socket.WatchQueue(ctx, l.File, fn) })
-	}
-	if len(s.listeners()) == 0 {
-		<-ctx.Done()
+		all.Go(func() { _ = watch(ctx, l.File, fn) })
 	}
 	all.Wait()
+	<-ctx.Done()
 }
 
 // arrivalsEvery coalesces reports of arrivals.
@@ -94,7 +104,7 @@ func (s *slot) Arrivals(ctx context.Context, fn func(int)) error {
 	var watch sync.WaitGroup
 	defer watch.Wait()
 	watch.Go(func() {
-		s.watchQueues(ctx, func() {
+		s.watchSockets(ctx, socket.WatchQueue, func() {
 			mu.Lock()
 			n++
 			mu.Unlock()
@@ -138,14 +148,15 @@ func (s *slot) Refuse(ctx context.Context, patience time.Duration) error {
 	return nil
 }
 
-// Accept listens again after a Refuse.
-func (s *slot) Accept(ctx context.Context) error {
+// Accept listens again where the slot does not: after a Refuse, or when a program
+// shut its listener down.
+func (s *slot) Accept(ctx context.Context) (again []service.Address, err error) {
 	for _, l := range s.listeners() {
 		if l.Socket.Address.Network == service.UDP {
 			continue
 		}
 		if err := listen.Unguard(l.File); err != nil {
-			return err
+			return again, err
 		}
 		if listen.Accepting(l.File) {
 			continue
@@ -156,10 +167,13 @@ func (s *slot) Accept(ctx context.Context) error {
 		}
 		err := s.keeper.call(ctx, func(c *shim.Client) error { return c.Relisten(ctx, l.Socket.Name, backlog) })
 		if err != nil {
-			return startError(err)
+			return again, startError(err)
+		}
+		if l.Socket.Address.Network != service.Unix {
+			again = append(again, l.Socket.Address)
 		}
 	}
-	return nil
+	return again, nil
 }
 
 func (s *slot) scope() socket.Scope {

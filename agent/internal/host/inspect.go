@@ -14,8 +14,7 @@ import (
 
 // Inspect looks at what a program may have done to its slot. What hurts nobody
 // else is repaired; the rest is a *supervisor.Problem. A deep look also goes
-// through the program's descriptors and the kernel's listeners, which costs more
-// the more connections there are.
+// through the kernel's listeners.
 func (s *slot) Inspect(ctx context.Context, deep bool) error {
 	for _, l := range s.listeners() {
 		a := l.Socket.Address
@@ -30,10 +29,7 @@ func (s *slot) Inspect(ctx context.Context, deep bool) error {
 		}
 		s.repair(l)
 	}
-	if !deep {
-		return nil
-	}
-	if err := s.closedListener(); err != nil {
+	if err := s.closedListener(); err != nil || !deep {
 		return err
 	}
 	return s.strangers(ctx)
@@ -53,26 +49,43 @@ func (s *slot) repair(l shim.Listener) {
 }
 
 // closedListener notices a program that closed its descriptors: the slot still
-// listens, but nobody accepts.
+// listens, but nobody accepts. Where a listener was found last is looked at first:
+// a program may have as many descriptors as connections.
 func (s *slot) closedListener() error {
-	pids := s.processes()
-	if len(pids) == 0 {
+	missing := map[uint64]service.Address{} // by inode
+	for _, l := range s.listeners() {
+		inode, err := inodeOf(l.File)
+		if err == nil && l.Socket.Address.Network != service.UDP && !s.stillHeld(inode) {
+			missing[inode] = l.Socket.Address
+		}
+	}
+	if len(missing) == 0 {
 		return nil
 	}
-	held, known := heldInodes(pids)
+	held, known := heldSockets(s.processes())
 	if !known {
 		return nil
 	}
-	for _, l := range s.listeners() {
-		inode, err := inodeOf(l.File)
-		if err == nil && l.Socket.Address.Network != service.UDP && !held[inode] {
+	for inode, address := range missing {
+		path, ok := held[inode]
+		if !ok {
 			return &supervisor.Problem{
 				Reason: lifecycle.ReasonListenerLost,
-				Err:    fmt.Errorf("the program closed its listener on %s", l.Socket.Address),
+				Err:    fmt.Errorf("the program closed its listener on %s", address),
 			}
 		}
+		s.foundAt.Store(inode, path)
 	}
 	return nil
+}
+
+func (s *slot) stillHeld(inode uint64) bool {
+	path, ok := s.foundAt.Load(inode)
+	if !ok {
+		return false
+	}
+	now, ok := socketAt(path.(string))
+	return ok && now == inode
 }
 
 // strangers are sockets that are not the agent's in the slot's groups: they take

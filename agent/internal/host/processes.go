@@ -69,10 +69,10 @@ func parentOf(pid int) (int, bool) {
 	return parent, err == nil
 }
 
-// heldInodes are the sockets that processes hold; known is false when none of
-// their descriptors may be looked at.
-func heldInodes(pids []int) (held map[uint64]bool, known bool) {
-	held = map[uint64]bool{}
+// heldSockets are the sockets that processes hold, by inode, and where in /proc
+// each was seen; known is false when none of their descriptors may be looked at.
+func heldSockets(pids []int) (held map[uint64]string, known bool) {
+	held = map[uint64]string{}
 	for _, pid := range pids {
 		dir := fmt.Sprintf("/proc/%d/fd", pid)
 		fds, err := os.ReadDir(dir)
@@ -81,18 +81,27 @@ func heldInodes(pids []int) (held map[uint64]bool, known bool) {
 		}
 		known = true
 		for _, fd := range fds {
-			link, err := os.Readlink(filepath.Join(dir, fd.Name()))
-			if err != nil {
-				continue
-			}
-			if inode, ok := strings.CutPrefix(link, "socket:["); ok {
-				if n, err := strconv.ParseUint(strings.TrimSuffix(inode, "]"), 10, 64); err == nil {
-					held[n] = true
-				}
+			path := filepath.Join(dir, fd.Name())
+			if inode, ok := socketAt(path); ok {
+				held[inode] = path
 			}
 		}
 	}
 	return held, known
+}
+
+// socketAt is the inode of the socket that an entry of /proc/PID/fd leads to.
+func socketAt(path string) (inode uint64, ok bool) {
+	link, err := os.Readlink(path)
+	if err != nil {
+		return 0, false
+	}
+	number, ok := strings.CutPrefix(link, "socket:[")
+	if !ok {
+		return 0, false
+	}
+	inode, err = strconv.ParseUint(strings.TrimSuffix(number, "]"), 10, 64)
+	return inode, err == nil
 }
 
 func inodeOf(f *os.File) (uint64, error) {

@@ -34,6 +34,7 @@ type slot struct {
 	held    atomic.Pointer[[]shim.Listener]
 	leased  atomic.Int64 // generation that has the slot
 	guarded atomic.Bool
+	foundAt sync.Map   // where in /proc a listener's inode was seen last
 	opMu    sync.Mutex // one Start, Kill or Close at a time
 }
 

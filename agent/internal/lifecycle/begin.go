@@ -58,7 +58,7 @@ func (s *State) remove(number int) {
 func (g *Generation) order(at Time) {
 	g.Instance++
 	g.Program = g.Number
-	g.Running, g.Ready, g.Overdue = false, false, false
+	g.Running, g.Ready, g.Overdue, g.Lost = false, false, false, false
 	g.RestartAt = 0
 	g.StartedAt = at
 	g.Deadline = at.After(g.Policy.ReadyTimeout)

@@ -6,7 +6,10 @@ import "fmt"
 func (s *State) exited(g *Generation, e Event) {
 	ran := g.Running
 	wasReady := g.Ready
-	g.Running, g.Ready = false, false
+	if g.Lost {
+		e.Message = g.Message + "; then " + e.Message
+	}
+	g.Running, g.Ready, g.Lost = false, false, false
 	if g.State == Draining {
 		g.end()
 		return

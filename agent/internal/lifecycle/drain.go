@@ -62,7 +62,7 @@ func (g *Generation) end() {
 		g.State = Stopped
 	}
 	g.Phase = 0
-	g.Running, g.Ready, g.Overdue = false, false, false
+	g.Running, g.Ready, g.Overdue, g.Lost = false, false, false, false
 	g.Deadline, g.RestartAt, g.HoldUntil = 0, 0, 0
 }
 

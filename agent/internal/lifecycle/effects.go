@@ -13,6 +13,8 @@ const (
 	// Watch looks after a generation that proves itself: its listener, its
 	// queue, strangers, its check; Fault, Saw.
 	Watch
+	// Oversee looks after the listener of a generation that is proven; Fault.
+	Oversee
 	// Quiesce waits until nothing more reaches the slot; Quiesced.
 	Quiesce
 	// Refuse closes the slot to new connections, so that they are refused, and
@@ -78,13 +80,17 @@ func (s *State) effectsOf(g *Generation, weighted bool) []Effect {
 	if g.Overdue && g.RestartAt == 0 {
 		out = append(out, of(Kill))
 	}
-	if g.Running && !g.Ready && g.Program == g.Number && (g.State != Draining || g.Phase < Signalled) {
+	if g.Running && !g.Ready && !g.Lost && g.Program == g.Number && (g.State != Draining || g.Phase < Signalled) {
 		out = append(out, of(AwaitReady))
 	}
-	if s.Upgrading() && s.Upgrade.To == g.Number && g.Ready && (g.State == Candidate || g.State == Active) {
+	switch {
+	case !g.Ready || g.Program != g.Number:
+	case s.Upgrading() && s.Upgrade.To == g.Number && (g.State == Candidate || g.State == Active):
 		w := of(Watch)
 		w.Step = s.Upgrade.Step
 		out = append(out, w)
+	case g.State == Active || g.State == Standby:
+		out = append(out, of(Oversee))
 	}
 	if g.State == Draining {
 		out = append(out, s.drainEffects(g, of, weighted)...)

@@ -172,8 +172,8 @@ func (w world) questions(s State) []Event {
 func brief(s State) string {
 	out := fmt.Sprintf("halted=%v promoted=%d fallback=%v;", s.Halted, s.Promoted, s.Fallback != nil)
 	for _, g := range s.Generations {
-		out += fmt.Sprintf(" [%d slot=%d state=%d phase=%d program=%d run=%v ready=%v deadline=%d restart=%d hold=%d crashes=%d rescues=%d overdue=%v]",
-			g.Number, g.Slot, g.State, g.Phase, g.Program, g.Running, g.Ready, g.Deadline, g.RestartAt, g.HoldUntil, g.Crashes, g.Rescues, g.Overdue)
+		out += fmt.Sprintf(" [%d slot=%d state=%d phase=%d program=%d run=%v ready=%v deadline=%d restart=%d hold=%d crashes=%d rescues=%d overdue=%v lost=%v]",
+			g.Number, g.Slot, g.State, g.Phase, g.Program, g.Running, g.Ready, g.Deadline, g.RestartAt, g.HoldUntil, g.Crashes, g.Rescues, g.Overdue, g.Lost)
 	}
 	if u := s.Upgrade; u != nil {
 		out += fmt.Sprintf(" upgrade kind=%d state=%d %d->%d step=%d end=%d limit=%d holddone=%v saw=%v", u.Kind, u.State, u.From, u.To, u.Step, u.PhaseEnd, u.StepLimit, u.HoldDone, u.StepSaw)
@@ -447,6 +447,8 @@ func wish(s *State) (Event, bool) {
 			f.Type = Exited
 		case Release:
 			f.Type = Released
+		case Oversee:
+			continue
 		case Watch:
 			if s.Upgrade.State != UpgradeCanary || s.Upgrade.StepSaw[s.Upgrade.Step-1] >= s.Upgrade.Plan.MinConnections {
 				continue

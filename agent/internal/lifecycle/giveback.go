@@ -8,13 +8,27 @@ func (s *State) abort(e Event) error {
 	return nil
 }
 
-// fault is a misbehaviour of a generation that still has to prove itself; of
-// any other generation it is only news.
+// fault is a misbehaviour. A generation that still has to prove itself is turned
+// away for it; any other is replaced when it no longer listens.
 func (s *State) fault(g *Generation, e Event) {
-	if !s.Upgrading() || s.Upgrade.To != g.Number || g.State == Draining || g.State.Ended() {
-		return
+	switch {
+	case g.State == Draining || g.State.Ended():
+	case s.Upgrading() && s.Upgrade.To == g.Number:
+		s.giveBack(UpgradeFailed, e.Reason, e.Message, e.At)
+	case e.Reason == ReasonListenerLost && g.Ready:
+		s.lost(g, e)
 	}
-	s.giveBack(UpgradeFailed, e.Reason, e.Message, e.At)
+}
+
+// lost is a proven generation that gave its listener up. It may be finishing its
+// connections, told to by somebody else: it gets as long as its queue can wait.
+func (s *State) lost(g *Generation, e Event) {
+	if e.At-g.StartedAt >= Time(shortRun) {
+		g.Crashes = 0
+	}
+	g.Ready, g.Lost = false, true
+	g.Message = e.Message
+	g.Deadline = e.At.After(g.Policy.Restart.Hold)
 }
 
 // giveBack ends the upgrade and returns every new connection to the old

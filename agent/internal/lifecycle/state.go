@@ -160,6 +160,9 @@ type Generation struct {
 	Crashes int `json:"crashes,omitempty"`
 	// Overdue is a restarted program that was not ready in time: it is killed.
 	Overdue bool `json:"overdue,omitempty"`
+	// Lost is a program that gave its listener up: it ends, or is killed, and is
+	// started again on its slot.
+	Lost bool `json:"lost,omitempty"`
 	// HoldUntil is when a slot that nobody serves begins to refuse.
 	HoldUntil Time `json:"hold_until,omitempty"`
 	Refusing  bool `json:"refusing,omitempty"`

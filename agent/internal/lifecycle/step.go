@@ -75,7 +75,7 @@ func (s *State) fact(e Event) {
 			s.exited(g, e)
 		}
 	case BecameReady:
-		if g.awaits(e.Instance) && g.Running && g.Program == g.Number {
+		if g.awaits(e.Instance) && g.Running && !g.Lost && g.Program == g.Number {
 			s.becameReady(g, e.At)
 		}
 	case Fault:

@@ -15,9 +15,29 @@ import (
 // if it does already, then whenever more arrives. It costs nothing meanwhile. It
 // returns when ctx ends, with its error; f must stay open until then.
 func WatchQueue(ctx context.Context, f *os.File, found func()) error {
-	ep, err := epollOn(f)
+	return eachEvent(ctx, f, unix.EPOLLIN, func(events uint32) {
+		if events&unix.EPOLLIN != 0 {
+			found()
+		}
+	})
+}
+
+// WatchListener calls lost when the listening socket is shut down, which the
+// kernel reports as a hang-up, or at once if it was. It returns when ctx ends,
+// with its error; f must stay open until then.
+func WatchListener(ctx context.Context, f *os.File, lost func()) error {
+	return eachEvent(ctx, f, unix.EPOLLRDHUP, func(events uint32) {
+		if events&(unix.EPOLLHUP|unix.EPOLLRDHUP) != 0 {
+			lost()
+		}
+	})
+}
+
+// eachEvent calls fn with what the kernel tells of the socket until ctx ends.
+func eachEvent(ctx context.Context, f *os.File, events uint32, fn func(events uint32)) error {
+	ep, err := epollOn(f, events)
 	if err != nil {
-		return fmt.Errorf("watch the queue of %s: %w", f.Name(), err)
+		return fmt.Errorf("watch %s: %w", f.Name(), err)
 	}
 	defer ep.Close()
 	return eachReadable(ctx, ep, func(fd int) (bool, error) {
@@ -26,8 +46,8 @@ func WatchQueue(ctx context.Context, f *os.File, found func()) error {
 		if err == unix.EINTR || (err == nil && n == 0) {
 			return false, nil
 		}
-		if err == nil && ev[0].Events&unix.EPOLLIN != 0 {
-			found()
+		if err == nil {
+			fn(ev[0].Events)
 		}
 		return err == nil, err
 	})
@@ -35,13 +55,13 @@ func WatchQueue(ctx context.Context, f *os.File, found func()) error {
 
 // epollOn watches f edge-triggered, so that a queue nobody empties does not spin.
 // The runtime's poller waits on the epoll descriptor: no thread is kept busy.
-func epollOn(f *os.File) (*os.File, error) {
+func epollOn(f *os.File, events uint32) (*os.File, error) {
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, err
 	}
 	err = listen.Control(f, func(target int) error {
-		ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(target)}
+		ev := unix.EpollEvent{Events: events | unix.EPOLLET, Fd: int32(target)}
 		return unix.EpollCtl(fd, unix.EPOLL_CTL_ADD, target, &ev)
 	})
 	if err == nil {

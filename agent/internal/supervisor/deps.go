@@ -77,7 +77,7 @@ type Slot interface {
 	// Probe makes one attempt over the private path.
 	Probe(ctx context.Context, p service.Probe, st Steering, generation int) error
 	// Inspect looks for what a program may do to its slot: a *Problem. A deep look
-	// costs more the more connections there are.
+	// also goes through the kernel's listeners.
 	Inspect(ctx context.Context, deep bool) error
 	// Arrivals reports how many connections at least have arrived since the call.
 	Arrivals(ctx context.Context, fn func(n int)) error
@@ -85,6 +85,8 @@ type Slot interface {
 	Queued(ctx context.Context) (int, error)
 	// AwaitQueued returns when a connection waits on the slot.
 	AwaitQueued(ctx context.Context) error
+	// AwaitLost returns when a listener of the slot was shut down.
+	AwaitLost(ctx context.Context) error
 	Quiesce(ctx context.Context) error
 	// Handshaken returns when the handshakes under way at the call have ended,
 	// wherever they ended.
@@ -95,8 +97,9 @@ type Slot interface {
 	// Refuse makes new connections be refused, after what is queued was taken,
 	// for which it waits at most patience.
 	Refuse(ctx context.Context, patience time.Duration) error
-	// Accept undoes Refuse. The slot is then last in its groups.
-	Accept(ctx context.Context) error
+	// Accept listens again where the slot does not. In the groups of those
+	// addresses the slot is then last.
+	Accept(ctx context.Context) (again []service.Address, err error)
 
 	// Count counts open connections once.
 	Count(ctx context.Context) (Count, error)

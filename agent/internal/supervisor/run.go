@@ -13,8 +13,6 @@ import (
 // program lives on.
 func (o *owner) run(e lifecycle.Effect, sl *openSlot) func(context.Context) {
 	spec, known := o.rec.spec(e.Program)
-	g := o.rec.State.Generation(e.Generation)
-	refusing := g != nil && g.Refusing
 	return func(ctx context.Context) {
 		slot, err := sl.wait(ctx)
 		if err != nil {
@@ -25,12 +23,13 @@ func (o *owner) run(e lifecycle.Effect, sl *openSlot) func(context.Context) {
 			o.post(ctx, func() { o.fact(startFailed(e.Generation, e.Instance, err)) })
 			return
 		}
-		if refusing {
-			if err := slot.Accept(ctx); err != nil {
-				o.post(ctx, func() { o.fact(startFailed(e.Generation, e.Instance, err)) })
-				return
-			}
-			o.post(ctx, func() { o.relistened(slot, e.Slot) })
+		again, err := slot.Accept(ctx)
+		if len(again) > 0 {
+			o.post(ctx, func() { o.relistened(again, e.Slot) })
+		}
+		if err != nil {
+			o.post(ctx, func() { o.fact(startFailed(e.Generation, e.Instance, err)) })
+			return
 		}
 		pid, err := slot.Start(ctx, Launch{Service: o.name, Generation: e.Program, For: e.Generation, Instance: e.Instance, Spec: spec})
 		if ctx.Err() != nil {

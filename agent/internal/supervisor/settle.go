@@ -243,6 +243,8 @@ func (o *owner) effect(e lifecycle.Effect) func(context.Context) {
 		return o.awaitReady(e, sl)
 	case lifecycle.Watch:
 		return o.watch(e, sl)
+	case lifecycle.Oversee:
+		return o.oversee(e, sl)
 	case lifecycle.Quiesce:
 		return o.quiesce(e, sl)
 	case lifecycle.Refuse:

@@ -282,9 +282,9 @@ func (o *owner) shares() steer.Weights {
 	return w
 }
 
-// relistened records that a slot left its groups and joined them anew.
-func (o *owner) relistened(slot Slot, number int) {
-	for _, a := range slot.Addresses() {
+// relistened records that a slot left groups and joined them anew.
+func (o *owner) relistened(again []service.Address, number int) {
+	for _, a := range again {
 		o.rec.Order = o.rec.Order.Relisten(steer.Slot(number), a)
 	}
 	o.saveOrder()

@@ -92,6 +92,56 @@ func (o *owner) watchSlot(ctx context.Context, e lifecycle.Effect, slot Slot) {
 	}
 }
 
+// overseeEvery bounds how often a proven generation that is in use is looked at.
+const overseeEvery = time.Second
+
+// oversee looks after the listeners of a proven generation. That one was shut
+// down is an event; that one was closed is seen once somebody waits there. A
+// generation that nobody uses costs nothing.
+func (o *owner) oversee(e lifecycle.Effect, sl *openSlot) func(context.Context) {
+	return func(ctx context.Context) {
+		slot, err := sl.wait(ctx)
+		if err != nil {
+			return
+		}
+		looking, found := context.WithCancelCause(ctx)
+		defer found(nil)
+		look := func() {
+			if err := slot.Inspect(looking, false); err != nil {
+				found(err)
+			}
+		}
+		var shut sync.WaitGroup
+		shut.Go(func() {
+			if slot.AwaitLost(looking) == nil {
+				look()
+			}
+		})
+		for slot.AwaitQueued(looking) == nil {
+			look()
+			_ = sleep(looking, overseeEvery)
+		}
+		shut.Wait()
+		if ctx.Err() == nil {
+			o.lostListener(ctx, e, slot, context.Cause(looking))
+		}
+	}
+}
+
+// lostListener has connections wait instead of being refused until the program
+// is replaced.
+func (o *owner) lostListener(ctx context.Context, e lifecycle.Effect, slot Slot, problem error) {
+	again, err := slot.Accept(ctx)
+	if err != nil && ctx.Err() == nil {
+		o.log.Error("a slot does not listen", "slot", e.Slot, "error", err)
+	}
+	o.post(ctx, func() {
+		o.relistened(again, e.Slot)
+		o.notice(e.Generation, true, problem.Error()+": it is replaced")
+		o.fact(fault(e.Generation, problem))
+	})
+}
+
 // queueWatch notices a queue from which nothing is taken.
 type queueWatch struct {
 	last  int
