@@ -29,7 +29,7 @@ const awaitLimit = 30 * time.Second
 // service is one service named web, in a test of its own.
 type service struct {
 	*harness.Agent
-	t       *testing.T
+	t       testing.TB
 	folder  string
 	address string
 	spec    string
@@ -38,7 +38,7 @@ type service struct {
 // start runs an agent and, as generation 1, a testserver in version v1. The YAML
 // has all that the test wants but name and artifact; ADDRESS in it becomes a free
 // one.
-func start(t *testing.T, folder, yaml string) *service {
+func start(t testing.TB, folder, yaml string) *service {
 	t.Helper()
 	s := &service{Agent: harness.Start(t), t: t, folder: folder}
 	s.address = fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
@@ -133,7 +133,7 @@ func (s *service) load(fresh, keepAlive float64, onAnswer func(load.Answer)) *lo
 }
 
 // unharmed stops a load that must have lost nothing.
-func unharmed(t *testing.T, l *load.Load) load.Snapshot {
+func unharmed(t testing.TB, l *load.Load) load.Snapshot {
 	t.Helper()
 	seen := l.Stop()
 	if seen.Lost() != 0 {
@@ -146,7 +146,7 @@ func unharmed(t *testing.T, l *load.Load) load.Snapshot {
 }
 
 // answered waits until the clients had n more answers.
-func answered(t *testing.T, l *load.Load, n int64) {
+func answered(t testing.TB, l *load.Load, n int64) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), awaitLimit)
 	defer cancel()
