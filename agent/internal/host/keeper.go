@@ -76,6 +76,11 @@ func (k *keeper) set(c *shim.Client, st shim.State) {
 		return
 	}
 	k.state = st
+	k.announce()
+}
+
+// announce wakes whoever waits for the state to change; the caller holds mu.
+func (k *keeper) announce() {
 	close(k.changed)
 	k.changed = make(chan struct{})
 }
@@ -128,8 +133,7 @@ func (k *keeper) fail(err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.err = err
-	close(k.changed)
-	k.changed = make(chan struct{})
+	k.announce()
 }
 
 func (k *keeper) snapshot() (shim.State, <-chan struct{}, error) {

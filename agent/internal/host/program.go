@@ -49,10 +49,9 @@ func (s *slot) Start(ctx context.Context, l supervisor.Launch) (int, error) {
 	if err != nil {
 		return 0, startError(err)
 	}
-	s.keeper.refreshNow(ctx)
+	s.keeper.started(i)
 	return i.Process.PID, nil
 }
-
 // endOrphans kills what runs in the generation's cgroup before its shim has
 // started anything: a shim before it was killed together with the agent.
 func (s *slot) endOrphans(ctx context.Context, generation int) error {
@@ -91,6 +90,17 @@ func launchError(err error) error {
 		e.Reason = lifecycle.ReasonNotExecutable
 	}
 	return e
+}
+
+// started makes a new instance known before the shim's event does.
+func (k *keeper) started(i shim.Instance) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if c := k.state.Current; c != nil && c.Number >= i.Number {
+		return
+	}
+	k.state.Current, k.state.Empty = &i, false
+	k.announce()
 }
 
 func (k *keeper) refreshNow(ctx context.Context) {

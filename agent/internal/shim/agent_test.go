@@ -137,7 +137,16 @@ func TestShimIgnoresSignals(t *testing.T) {
 	in := testIntent(t)
 	c := spawnTest(t, in)
 	pid := c.Hello().State.PID
-	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE, syscall.SIGALRM, syscall.Signal(40)} {
+	untold := []syscall.Signal{
+		syscall.SIGPIPE, syscall.SIGALRM, syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU, syscall.SIGWINCH,
+		syscall.SIGIO, syscall.SIGPWR, syscall.SIGVTALRM, syscall.SIGXCPU, syscall.SIGXFSZ, 35, 40, 64,
+	}
+	for _, sig := range untold {
+		if err := syscall.Kill(pid, sig); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2} {
 		if err := syscall.Kill(pid, sig); err != nil {
 			t.Fatal(err)
 		}

@@ -10,21 +10,15 @@ import (
 // maxRemembered bounds the signals and pids that an instance's record keeps.
 const maxRemembered = 16
 
-// absorb takes every signal a program might send to its parent; none of them
-// ends the shim then. Who sent one is not known: that would take a signalfd,
+// absorb takes the signals that programs send to their parents; none of them ends
+// the shim then. Those left out do nothing to a Go program that did not ask for
+// them (os/signal), and asking costs two switches between threads for each, which
+// a start would wait for. Who sent one is not known: that would take a signalfd,
 // hence blocked signals, and Go's runtime keeps these unblocked.
 func absorb() <-chan os.Signal {
-	list := []os.Signal{
-		syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2,
-		syscall.SIGPIPE, syscall.SIGALRM, syscall.SIGTERM, syscall.SIGTSTP, syscall.SIGTTIN,
-		syscall.SIGTTOU, syscall.SIGXCPU, syscall.SIGXFSZ, syscall.SIGVTALRM, syscall.SIGWINCH,
-		syscall.SIGIO, syscall.SIGPWR,
-	}
-	for sig := syscall.Signal(35); sig <= 64; sig++ { // realtime; 32 to 34 are libc's
-		list = append(list, sig)
-	}
+	signal.Ignore(syscall.SIGPIPE, syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU)
 	ch := make(chan os.Signal, 64)
-	signal.Notify(ch, list...)
+	signal.Notify(ch, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGTERM)
 	return ch
 }
 
