@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"bufio"
 	"errors"
 	"net"
 	"net/http"
@@ -46,6 +47,50 @@ func TestStopAndStart(t *testing.T) {
 	// The name is free again.
 	s.Apply(t, s.yaml("v1"))
 	s.await(1, pb.Generation_STATE_ACTIVE)
+}
+
+// A stop lets every program finish what it has, also one that would end when
+// its listener is taken away.
+func TestStopLosesNothing(t *testing.T) {
+	t.Parallel()
+	for _, folder := range []string{"runtime", "plain"} {
+		t.Run(folder, func(t *testing.T) {
+			s := start(t, folder, strings.Replace(signalDrain, "notify: {}", "tcp: {socket: http}", 1))
+			answer := make(chan error, 1)
+			begun := make(chan struct{})
+			go func() { answer <- slowly(s.address, begun) }()
+			<-begun
+			// The request was accepted once something made after it is answered.
+			get(t, s.address)
+			s.CtlOK(t, "stop", "web")
+			if err := <-answer; err != nil {
+				t.Errorf("a request under way at a stop: %v", err)
+			}
+			if _, err := net.Dial("tcp", s.address); !errors.Is(err, syscall.ECONNREFUSED) {
+				t.Errorf("connecting to a stopped service: %v, want refused", err)
+			}
+		})
+	}
+}
+
+// slowly asks for an answer that takes a second.
+func slowly(address string, begun chan<- struct{}) error {
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		close(begun)
+		return err
+	}
+	defer c.Close()
+	_, err = c.Write([]byte("GET /slow?d=1s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
+	close(begun)
+	if err != nil {
+		return err
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = errors.New(resp.Status)
+	}
+	return err
 }
 
 func get(t *testing.T, address string) string {

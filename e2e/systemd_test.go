@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,11 +41,7 @@ func bootWithAgent(t *testing.T) *boxed {
 	}
 	b.Install(harness.Program(t, "runtime", "v1"), "/root/web")
 	b.Install(harness.Program(t, "runtime", "v2"), "/root/web-v2")
-	spec := filepath.Join(t.TempDir(), "web.yaml")
-	if err := os.WriteFile(spec, []byte(boxedSpec), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	b.Install(spec, "/root/web.yaml")
+	b.write("/root/web.yaml", boxedSpec)
 	b.run("systemctl", "daemon-reload")
 	b.run("systemctl", "enable", "--now", "graced.service")
 	b.run("gracectl", "apply", "-f", "/root/web.yaml")
@@ -120,9 +117,88 @@ func TestSystemdRestartsTheAgentAlone(t *testing.T) {
 // the unit is active.
 func (b *boxed) awaitOther(property, old string) {
 	b.t.Helper()
-	const wait = `for i in $(seq 500); do
-	[ "$(systemctl show -P "$1" graced.service)" != "$2" ] && systemctl is-active -q graced.service && exit 0
-	read -t 0.02 <> <(:)
-done; exit 1`
-	b.run("bash", "-c", wait, "await", property, strings.TrimSpace(old))
+	b.until(fmt.Sprintf(`[ "$(systemctl show -P %s graced.service)" != %s ] && systemctl is-active -q graced.service`, property, strings.TrimSpace(old)))
+}
+
+// offTarget stops the agent's units in the way of shutdown.target, which nobody
+// may start by hand.
+const offTarget = `[Unit]
+Conflicts=graced.service graced-shutdown.service
+After=graced.service graced-shutdown.service
+`
+
+// A host that goes down waits for the requests under way; after the boot the
+// services are back. One that an operator stopped stays stopped.
+func TestHostShutdownDrains(t *testing.T) {
+	b := bootWithAgent(t)
+	b.write("/root/other.yaml", strings.NewReplacer("name: web", "name: other", ":8080", ":8081").Replace(boxedSpec))
+	b.run("gracectl", "apply", "-f", "/root/other.yaml")
+	b.run("gracectl", "stop", "other")
+	b.write("/etc/systemd/system/off.target", offTarget)
+	b.run("systemctl", "daemon-reload")
+
+	slow := b.Command(t.Context(), "curl", "-sS", "http://127.0.0.1:8080/slow?d=2s")
+	var answer strings.Builder
+	slow.Stdout, slow.Stderr = &answer, &answer
+	if err := slow.Start(); err != nil {
+		t.Fatal(err)
+	}
+	b.until(`ss -Htn state established sport = :8080 | grep -q .`)
+	b.run("systemctl", "start", "off.target")
+	if err := slow.Wait(); err != nil || !strings.Contains(answer.String(), "gen=1") {
+		t.Errorf("a request under way at the shutdown: %v, %q", err, answer.String())
+	}
+	if left, err := b.Exec(t.Context(), "pgrep", "-a", "web|graced"); err == nil {
+		t.Errorf("after the shutdown these are left:\n%s", left)
+	}
+	if log := b.run("journalctl", "-u", "graced-shutdown.service", "-o", "cat"); strings.Contains(log, "ERROR") {
+		t.Errorf("the drain went wrong:\n%s", log)
+	}
+
+	b.run("systemctl", "start", "graced.service")
+	b.until(`gracectl status web | grep -q ACTIVE`)
+	if out := b.run("curl", "-s", "http://127.0.0.1:8080/"); !strings.Contains(out, "gen=1") {
+		t.Errorf("after the boot the service answers %q", out)
+	}
+	if out, err := b.Exec(t.Context(), "curl", "-s", "http://127.0.0.1:8081/"); err == nil {
+		t.Errorf("a service that was stopped runs after the boot: %q", out)
+	}
+}
+
+// A host that loses power while it drains has its services back after the boot.
+func TestDrainCutShort(t *testing.T) {
+	b := bootWithAgent(t)
+	slow := b.Command(t.Context(), "curl", "-s", "http://127.0.0.1:8080/slow?d=1m")
+	if err := slow.Start(); err != nil {
+		t.Fatal(err)
+	}
+	b.until(`ss -Htn state established sport = :8080 | grep -q .`)
+	b.run("systemctl", "stop", "graced.service")
+	drain := b.Command(t.Context(), "graced", "--drain")
+	if err := drain.Start(); err != nil {
+		t.Fatal(err)
+	}
+	b.until(`grep -aq '"halted":true' /var/lib/gracefleet/records/web.record`)
+	// All that ran is gone, and the next boot has another id.
+	b.run("bash", "-c", "pkill -KILL -x graced; pkill -KILL -x graced-shim; pkill -KILL -x -f '/var/lib/gracefleet/.*'; rm -rf /run/gracefleet/*")
+	_ = drain.Wait()
+	_ = slow.Wait()
+	b.run("bash", "-c", `id=$(mktemp) && cat /proc/sys/kernel/random/uuid >"$id" && mount --bind "$id" /proc/sys/kernel/random/boot_id`)
+	b.run("systemctl", "start", "graced.service")
+	b.until(`gracectl status web | grep -q ACTIVE`)
+}
+
+func (b *boxed) write(path, content string) {
+	b.t.Helper()
+	file := filepath.Join(b.t.TempDir(), "file")
+	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+		b.t.Fatal(err)
+	}
+	b.Install(file, path)
+}
+
+// until waits for a shell's condition to hold.
+func (b *boxed) until(condition string) {
+	b.t.Helper()
+	b.run("bash", "-c", "for i in $(seq 1000); do { "+condition+"; } >/dev/null 2>&1 && exit 0; read -t 0.02 <> <(:); done; exit 1")
 }

@@ -56,12 +56,17 @@ func (s *Service) addListener(ln net.Listener, owned bool) (net.Listener, error)
 	return l, nil
 }
 
-// Accept waits for a connection, in a drain only for those already queued.
+// Accept waits for a connection, in a drain only for those already queued. A
+// parent that shut the socket wants no more of them: the drain begins.
 func (l *listener) Accept() (net.Conn, error) {
 	l.begin()
 	for !l.svc.isDraining() {
 		c, err := l.deadliner.Accept()
-		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+		switch {
+		case isShut(err):
+			l.svc.opts.Logf("gracefleet: %s was shut down", l.Addr())
+			l.svc.Drain()
+		case err == nil || !errors.Is(err, os.ErrDeadlineExceeded):
 			return c, err
 		}
 	}
@@ -80,11 +85,11 @@ func (l *listener) acceptQueued() (net.Conn, error) {
 			return nil, err
 		}
 		c, err := l.deadliner.Accept()
+		if isShut(err) || (err != nil && l.shut()) {
+			break
+		}
 		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return c, err
-		}
-		if l.shut() {
-			break
 		}
 	}
 	l.pause()
@@ -94,6 +99,9 @@ func (l *listener) acceptQueued() (net.Conn, error) {
 	}
 	return nil, &net.OpError{Op: "accept", Net: l.Addr().Network(), Addr: l.Addr(), Err: net.ErrClosed}
 }
+
+// isShut recognises the answer of accept(2) on a socket that no longer listens.
+func isShut(err error) bool { return errors.Is(err, syscall.EINVAL) }
 
 // queued says whether a connection waits to be accepted.
 func (l *listener) queued() bool {

@@ -4,10 +4,13 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestStatusTellsWhatIsLeft(t *testing.T) {
@@ -111,4 +114,37 @@ func TestDrainWithoutAnyWork(t *testing.T) {
 		c.Close()
 		t.Error("a socket of its own still listens")
 	}
+}
+
+// A parent shuts the socket of a service that stops: what was accepted is
+// answered all the same.
+func TestListenerThatIsShutBeginsTheDrain(t *testing.T) {
+	begun, finish := make(chan struct{}), make(chan struct{})
+	svc, addr, served := serve(t, Options{}, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		close(begun)
+		<-finish
+		io.WriteString(w, "whole")
+	})})
+	answer := make(chan string, 1)
+	go func() {
+		resp, err := http.Get("http://" + addr)
+		if err != nil {
+			answer <- err.Error()
+			return
+		}
+		defer resp.Body.Close()
+		body, _ := io.ReadAll(resp.Body)
+		answer <- string(body)
+	}()
+	within(t, 10*time.Second, "the request", begun)
+	raw, err := svc.listeners[0].SyscallConn()
+	must(t, err)
+	must(t, raw.Control(func(fd uintptr) { err = unix.Shutdown(int(fd), unix.SHUT_RD) }))
+	must(t, err)
+	within(t, 10*time.Second, "the drain", svc.Draining())
+	close(finish)
+	if got := within(t, 10*time.Second, "the answer", answer); got != "whole" {
+		t.Errorf("the request under way got %q", got)
+	}
+	drained(t, svc, served)
 }

@@ -124,19 +124,29 @@ func (s *slot) Arrivals(ctx context.Context, fn func(int)) error {
 	}
 }
 
-// Refuse makes the slot's addresses refuse connections. First nobody new gets
-// in and the queue is served, as far as patience goes.
-func (s *slot) Refuse(ctx context.Context, patience time.Duration) error {
-	if patience > 0 {
-		for _, l := range s.listeners() {
-			if err := socket.DropNew(l.File); err != nil {
-				s.log.Warn("new connections cannot be held off", "error", err)
-			}
+// HoldOff keeps new connections away from the program and returns when what is
+// queued was taken, or patience is over. Their senders try again for a while.
+func (s *slot) HoldOff(ctx context.Context, patience time.Duration) error {
+	for _, l := range s.listeners() {
+		if l.Socket.Address.Network != service.TCP {
+			continue
 		}
-		wait, cancel := context.WithTimeout(ctx, patience)
-		_ = socket.Quiesce(wait, s.targets()) // what is left then is refused
-		cancel()
+		if err := socket.DropNew(l.File); err != nil {
+			s.log.Warn("new connections cannot be held off", "error", err)
+		}
 	}
+	wait, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	_ = socket.Quiesce(wait, s.targets()) // it is only patience that ends
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// Refuse makes the slot's addresses refuse connections. What is queued is reset,
+// and a program that still accepts gets an error: many end at once by that.
+func (s *slot) Refuse() error {
 	for _, l := range s.listeners() {
 		if l.Socket.Address.Network == service.UDP {
 			continue

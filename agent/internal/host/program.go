@@ -52,6 +52,7 @@ func (s *slot) Start(ctx context.Context, l supervisor.Launch) (int, error) {
 	s.keeper.started(i)
 	return i.Process.PID, nil
 }
+
 // endOrphans kills what runs in the generation's cgroup before its shim has
 // started anything: a shim before it was killed together with the agent.
 func (s *slot) endOrphans(ctx context.Context, generation int) error {

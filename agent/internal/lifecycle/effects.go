@@ -17,8 +17,10 @@ const (
 	Oversee
 	// Quiesce waits until nothing more reaches the slot; Quiesced.
 	Quiesce
-	// Refuse closes the slot to new connections, so that they are refused, and
+	// HoldOff keeps new connections away from a program that a stop will end, and
 	// waits for its queue; Quiesced.
+	HoldOff
+	// Refuse has new connections refused, once no program accepts any more.
 	Refuse
 	// Count counts a draining generation's connections; Idle.
 	Count
@@ -104,7 +106,7 @@ func (s *State) drainEffects(g *Generation, of func(EffectKind) Effect, weighted
 	switch g.Phase {
 	case Quiescing:
 		if s.Halted {
-			return []Effect{of(Refuse), c}
+			return []Effect{of(HoldOff), c}
 		}
 		if weighted {
 			return []Effect{c} // it serves until another one can
@@ -114,6 +116,9 @@ func (s *State) drainEffects(g *Generation, of func(EffectKind) Effect, weighted
 		c.Force = weighted // counted anew once it need not stand in any more
 		return []Effect{c}
 	case Signalled:
+		if s.Halted {
+			return []Effect{of(Signal), of(Refuse), c}
+		}
 		return []Effect{of(Signal), c}
 	case Killed:
 		return []Effect{of(Kill), c}

@@ -433,7 +433,9 @@ func wish(s *State) (Event, bool) {
 			f.Type = Started
 		case AwaitReady:
 			f.Type = BecameReady
-		case Quiesce, Refuse:
+		case Refuse:
+			continue
+		case Quiesce, HoldOff:
 			if g.State != Draining || g.Phase != Quiescing {
 				continue
 			}

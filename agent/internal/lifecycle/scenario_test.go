@@ -239,7 +239,7 @@ func phaseName(p Phase) string {
 
 func underWay(effects []Effect) string {
 	names := map[EffectKind]string{
-		Run: "run", AwaitReady: "await ready", Watch: "watch", Oversee: "oversee", Quiesce: "quiesce", Refuse: "refuse",
+		Run: "run", AwaitReady: "await ready", Watch: "watch", Oversee: "oversee", Quiesce: "quiesce", HoldOff: "hold off", Refuse: "refuse",
 		Count: "count", Signal: "signal", Kill: "kill", Release: "release",
 	}
 	var out []string

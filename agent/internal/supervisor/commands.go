@@ -128,9 +128,10 @@ func (s *Supervisor) onService(ctx context.Context, verb string, c ServiceComman
 // Stop drains every generation and closes the sockets.
 func (s *Supervisor) Stop(ctx context.Context, c ServiceCommand) (Status, error) {
 	return s.onService(ctx, "stop", c, func(o *owner) error {
-		if c.DryRun || (o.rec.State.Halted && !c.Now) {
+		if c.DryRun || (o.rec.State.Halted && !o.rec.Returns && !c.Now) {
 			return nil
 		}
+		o.rec.Returns = false
 		t := lifecycle.Halt
 		if c.Now {
 			t = lifecycle.HaltNow
@@ -158,6 +159,7 @@ func (s *Supervisor) Start(ctx context.Context, c ServiceCommand) (Status, error
 			_, err := lifecycle.Step(o.rec.State, e)
 			return err
 		}
+		o.rec.Returns = false
 		o.rec.Upgrades = append(o.rec.Upgrades, pastUpgrade{
 			Upgrade: lifecycle.Upgrade{ID: e.ID}, Actor: c.Actor,
 			Comment: c.Comment, RequestID: c.RequestID, CreatedAt: o.wall(),
@@ -243,22 +245,22 @@ func (s *Supervisor) Drain(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	resume := false
 	err = o.do(ctx, func() error {
-		resume = !o.rec.State.Halted
-		return o.command(lifecycle.Event{Type: lifecycle.Halt})
+		return o.attempt(func() error {
+			o.rec.Returns = o.rec.Returns || !o.rec.State.Halted
+			return o.command(lifecycle.Event{Type: lifecycle.Halt})
+		})
 	})
 	for err == nil {
 		next := o.changed.wait()
 		done := false
 		err = o.do(ctx, func() error {
 			done = o.rec.State.Live() == 0 && len(o.slots) == 0
-			if done && resume {
-				o.rec.State.Halted = false
-				o.rec.BootID = "" // the next agent starts it like after a reboot
-				return o.save()
+			if !done {
+				return nil
 			}
-			return nil
+			o.rec.BootID = "" // the next agent starts it like after a reboot
+			return o.save()
 		})
 		if done || err != nil {
 			return err

@@ -94,9 +94,11 @@ type Slot interface {
 	// Reload asks the program to read its configuration again, if it can; it says
 	// whether the program confirmed that.
 	Reload(ctx context.Context) (confirmed bool, err error)
-	// Refuse makes new connections be refused, after what is queued was taken,
-	// for which it waits at most patience.
-	Refuse(ctx context.Context, patience time.Duration) error
+	// HoldOff keeps new connections away and returns when what is queued was
+	// taken, for which it waits at most patience.
+	HoldOff(ctx context.Context, patience time.Duration) error
+	// Refuse makes new connections be refused. A program that accepts may end.
+	Refuse() error
 	// Accept listens again where the slot does not. In the groups of those
 	// addresses the slot is then last.
 	Accept(ctx context.Context) (again []service.Address, err error)

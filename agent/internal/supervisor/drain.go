@@ -10,8 +10,8 @@ import (
 	"github.com/gracefleet/gracefleet/agent/internal/lifecycle"
 )
 
-// refusePatience bounds how long a slot that closes waits for its queue.
-const refusePatience = time.Second
+// holdOffPatience bounds how long the queue of a service that stops is waited for.
+const holdOffPatience = time.Second
 
 func (o *owner) quiesce(e lifecycle.Effect, sl *openSlot) func(context.Context) {
 	return func(ctx context.Context) {
@@ -31,28 +31,43 @@ func (o *owner) quiesce(e lifecycle.Effect, sl *openSlot) func(context.Context) 
 	}
 }
 
-// refuse closes a slot to new connections: because the service stops, or since
-// nobody has served it for too long.
-func (o *owner) refuse(e lifecycle.Effect, sl *openSlot) func(context.Context) {
-	patience := time.Duration(0)
-	if o.rec.State.Halted {
-		patience = refusePatience
+// holdOff has the program serve what it has before it is told to end, since the
+// service stops.
+func (o *owner) holdOff(e lifecycle.Effect, sl *openSlot) func(context.Context) {
+	return func(ctx context.Context) {
+		slot, err := sl.wait(ctx)
+		if err != nil || slot.HoldOff(ctx, holdOffPatience) != nil {
+			return
+		}
+		o.post(ctx, func() {
+			o.fact(lifecycle.Event{Type: lifecycle.Quiesced, Generation: e.Generation})
+		})
 	}
+}
+
+// letGoPoll: that a program closes its listener is no event.
+const letGoPoll = 20 * time.Millisecond
+
+// refuse has new connections refused: at once where no program runs, else as
+// soon as it let go of its listener, since many end when theirs is shut down.
+func (o *owner) refuse(e lifecycle.Effect, sl *openSlot) func(context.Context) {
+	g := o.rec.State.Generation(e.Generation)
+	runs := g != nil && g.Running
 	return func(ctx context.Context) {
 		slot, err := sl.wait(ctx)
 		if err != nil {
 			return
 		}
-		if err := slot.Refuse(ctx, patience); err != nil {
-			if ctx.Err() == nil {
-				o.log.Warn("a slot could not be closed to new connections", "slot", e.Slot, "error", err)
+		for runs && slot.Inspect(ctx, false) == nil {
+			if sleep(ctx, letGoPoll) != nil {
+				return
 			}
+		}
+		if err := slot.Refuse(); err != nil {
+			o.log.Warn("a slot could not be closed to new connections", "slot", e.Slot, "error", err)
 			return
 		}
-		o.post(ctx, func() {
-			o.left(slot, e.Slot)
-			o.fact(lifecycle.Event{Type: lifecycle.Quiesced, Generation: e.Generation})
-		})
+		o.post(ctx, func() { o.left(slot, e.Slot) })
 	}
 }
 

@@ -19,6 +19,8 @@ type record struct {
 	Name   string          `json:"name"`
 	BootID string          `json:"boot_id"`
 	State  lifecycle.State `json:"state"`
+	// Returns says that a service is halted only as long as its host is down.
+	Returns bool `json:"returns,omitempty"`
 	// Order is where the slots are in the kernel's groups.
 	Order steer.Order `json:"order"`
 

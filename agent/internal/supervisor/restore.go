@@ -46,6 +46,9 @@ func (s *Supervisor) restore(ctx context.Context, rec record) error {
 func (o *owner) booted() {
 	o.rec.BootID = o.host.BootID()
 	o.rec.Order = steer.Order{}
+	if o.rec.Returns {
+		o.rec.Returns, o.rec.State.Halted = false, false
+	}
 	spec, _ := o.rec.spec(o.rec.State.Promoted)
 	o.fact(lifecycle.Event{Type: lifecycle.Booted, ID: newID(), Policy: policyOf(spec)})
 	o.settle()

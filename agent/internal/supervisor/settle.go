@@ -247,6 +247,8 @@ func (o *owner) effect(e lifecycle.Effect) func(context.Context) {
 		return o.oversee(e, sl)
 	case lifecycle.Quiesce:
 		return o.quiesce(e, sl)
+	case lifecycle.HoldOff:
+		return o.holdOff(e, sl)
 	case lifecycle.Refuse:
 		return o.refuse(e, sl)
 	case lifecycle.Count:
