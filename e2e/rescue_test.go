@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -328,18 +329,19 @@ func TestShimAndAgentDie(t *testing.T) {
 	gone(t, []int{int(pid)})
 }
 
-// A generation that shut its own listener down has left its group, whatever the
-// record says: the connections of the others go where they belong.
+// A generation that shuts its own listener down while it drains has left its
+// group, whatever the record says: the connections of the others go where they
+// belong.
 func TestDeafOldGenerationMisleadsNobody(t *testing.T) {
-	s := start(t, "bad", "args: [-mode=shutdown-listener=500ms]\nsockets: [{name: http, listen: \"ADDRESS\"}]\nready: {notify: {}}\ndrain: {mode: patient}\n")
+	s := start(t, "bad", "args: [-mode=shutdown-listener=2s]\nsockets: [{name: http, listen: \"ADDRESS\"}]\nready: {notify: {}}\ndrain: {mode: patient}\n")
 	stays, err := net.Dial("tcp", s.address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer stays.Close()
-	s.awaitRefused(t)
 	s.CtlOK(t, "upgrade", "web", "-f", s.candidate(t, faulty{folder: "runtime", rest: "ready: {notify: {}}\nupgrade: {soak: 0s}\n"}))
 	s.await(1, pb.Generation_STATE_DRAINING)
+	s.awaitWords(t, 1, "accept4: invalid argument")
 	l := s.load(200, 0, nil)
 	answered(t, l, 50)
 	r := s.Ctl(t, "upgrade", "web", "-f", s.candidate(t, faulty{args: "-mode=never-ready", rest: "ready: {notify: {}, timeout: 500ms}\n"}))
@@ -349,5 +351,18 @@ func TestDeafOldGenerationMisleadsNobody(t *testing.T) {
 	answered(t, l, 50)
 	if seen := unharmed(t, l); seen.Generations["3"].Answers != 0 {
 		t.Errorf("a candidate that never was ready had connections:\n%v", seen)
+	}
+}
+
+// awaitWords waits until a generation's log says so.
+func (s *service) awaitWords(t *testing.T, generation int, words string) {
+	t.Helper()
+	for deadline := time.Now().Add(awaitLimit); ; time.Sleep(20 * time.Millisecond) {
+		if strings.Contains(s.CtlOK(t, "logs", "web", "--generation", strconv.Itoa(generation)), words) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("generation %d never says %q", generation, words)
+		}
 	}
 }

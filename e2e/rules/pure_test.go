@@ -16,7 +16,8 @@ var pure = []struct {
 	own []string // packages of this module that it may import
 }{
 	{dir: "agent/internal/lifecycle"},
-	{dir: "agent/internal/service"},
+	{dir: "agent/internal/service", own: []string{module + "/internal/handover"}},
+	{dir: "internal/handover"},
 	{dir: "agent/internal/steer", own: []string{module + "/agent/internal/service"}},
 }
 

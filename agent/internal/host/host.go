@@ -83,6 +83,11 @@ func (h *Host) shimDir(service string, slot int) string {
 	return filepath.Join(h.runtimeDir, "s", hex.EncodeToString(sum[:4])+"-"+strconv.Itoa(slot))
 }
 
+// generationPath is the scratch directory of one generation.
+func (h *Host) generationPath(service string, generation int) string {
+	return filepath.Join(h.runtimeDir, "g", service, strconv.Itoa(generation))
+}
+
 // Steering is the switch of a service.
 func (h *Host) Steering(service string) supervisor.Steering { return h.steeringOf(service) }
 

@@ -1,15 +1,20 @@
 package host
 
 import (
+	"bytes"
+	"encoding/gob"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 
-	"github.com/gracefleet/gracefleet/agent/internal/handover"
 	"github.com/gracefleet/gracefleet/agent/internal/service"
 	"github.com/gracefleet/gracefleet/agent/internal/shim"
 	"github.com/gracefleet/gracefleet/agent/internal/supervisor"
+	"github.com/gracefleet/gracefleet/internal/handover"
 )
 
 const (
@@ -27,19 +32,27 @@ func (s *slot) program(l supervisor.Launch) (shim.Program, error) {
 	if err != nil {
 		return shim.Program{}, err
 	}
-	argv := argvOf(l.Spec, path)
-	if !filepath.IsAbs(argv[0]) {
-		return shim.Program{}, fmt.Errorf("command %q must be an absolute path", argv[0])
-	}
-	names := make([]string, len(l.Spec.Sockets))
-	for i, sock := range l.Spec.Sockets {
-		names[i] = sock.Name
-	}
-	announced, err := handover.Announce(l.Spec.Handover.Dialect, names)
+	id, err := identify(l.Spec.User)
 	if err != nil {
 		return shim.Program{}, err
 	}
-	id, err := identify(l.Spec.User)
+	scratch, err := s.host.generationDir(l.Service, l.For, id)
+	if err != nil {
+		return shim.Program{}, err
+	}
+	dialect, ok := handover.FindDialect(l.Spec.Handover.Dialect)
+	if !ok {
+		return shim.Program{}, fmt.Errorf("handover dialect %q is not known", l.Spec.Handover.Dialect)
+	}
+	values := handover.Values{
+		Artifact: path, Service: l.Service, Generation: l.For, GenerationDir: scratch, Sockets: l.Spec.Announced(),
+	}
+	announced := dialect.Announce(values.Sockets, l.For)
+	argv := argvOf(l.Spec, announced.Args, values)
+	if !filepath.IsAbs(argv[0]) {
+		return shim.Program{}, fmt.Errorf("command %q must be an absolute path", argv[0])
+	}
+	hs, err := handshake(announced.Names)
 	if err != nil {
 		return shim.Program{}, err
 	}
@@ -51,9 +64,14 @@ func (s *slot) program(l supervisor.Launch) (shim.Program, error) {
 	if err != nil {
 		return shim.Program{}, err
 	}
+	names := make([]string, len(l.Spec.Sockets))
+	for i, sock := range l.Spec.Sockets {
+		names[i] = sock.Name
+	}
 	return shim.Program{
 		Instance: l.Instance, Generation: l.Generation, Path: argv[0], Argv: argv,
-		Env: s.environment(l, id, announced), PIDEnv: announced.PIDEnv, Dir: l.Spec.WorkingDirectory,
+		Env: s.environment(l, id, announced, values), PIDEnv: announced.PIDEnv, ParentPIDEnv: announced.ParentPIDEnv,
+		Ack: announced.AckEnv != "", Handshake: hs, Dir: l.Spec.WorkingDirectory,
 		User: id.shimUser(), NoNewPrivs: !id.root(), Umask: programUmask, Cgroup: string(group), Sockets: names, Log: log,
 		Restart: shim.Restart{Restart: l.Spec.Restart, Budget: restartBudget},
 	}, nil
@@ -67,30 +85,73 @@ func (h *Host) artifactPath(artifact string) (string, error) {
 	return h.store.Verify(artifact)
 }
 
-func argvOf(spec service.Spec, path string) []string {
+// argvOf puts a dialect's own arguments right after the command: they are flags.
+func argvOf(spec service.Spec, flags []string, v handover.Values) []string {
 	command := spec.Command
 	if len(command) == 0 {
 		command = []string{artifactPlaceholder}
 	}
 	var argv []string
-	for _, word := range append(append([]string(nil), command...), spec.Args...) {
-		argv = append(argv, strings.ReplaceAll(word, artifactPlaceholder, path))
+	for _, words := range [][]string{command, flags, spec.Args} {
+		for _, word := range words {
+			argv = append(argv, v.Expand(word))
+		}
 	}
 	return argv
 }
 
 // environment is complete: a program inherits nothing of the agent's.
-func (s *slot) environment(l supervisor.Launch, id identity, a handover.Announcement) []string {
+func (s *slot) environment(l supervisor.Launch, id identity, a handover.Announcement, v handover.Values) []string {
 	env := []string{defaultPath}
 	env = append(env, id.env()...)
-	for _, name := range sortedKeys(l.Spec.Env) {
-		env = append(env, name+"="+l.Spec.Env[name])
+	for _, declared := range []map[string]string{l.Spec.Env, l.Spec.Handover.Env} {
+		for _, name := range sortedKeys(declared) {
+			env = append(env, name+"="+v.Expand(declared[name]))
+		}
 	}
-	env = append(env, a.Env...)
+	for _, kv := range a.Env {
+		env = append(env, v.Expand(kv))
+	}
+	if a.AckEnv != "" {
+		env = append(env, a.AckEnv+"="+shim.AckPath(s.dir))
+	}
 	return append(env,
 		"NOTIFY_SOCKET="+shim.NotifyPath(s.dir),
 		"GRACEFLEET_SERVICE="+l.Service,
 		"GRACEFLEET_GENERATION="+strconv.Itoa(l.For))
+}
+
+// tableflipReady is what a program of tableflip writes once it is ready.
+const tableflipReady = 42
+
+// handshake is tableflip's, which names its sockets in a gob.
+func handshake(names [][]string) (*shim.Handshake, error) {
+	if names == nil {
+		return nil, nil
+	}
+	var content bytes.Buffer
+	if err := gob.NewEncoder(&content).Encode(names); err != nil {
+		return nil, fmt.Errorf("encode the names of the sockets: %w", err)
+	}
+	return &shim.Handshake{Ready: tableflipReady, Content: content.Bytes()}, nil
+}
+
+// generationDir makes a generation's scratch directory, which belongs to its user.
+func (h *Host) generationDir(service string, generation int, id identity) (string, error) {
+	dir := h.generationPath(service, generation)
+	err := os.MkdirAll(filepath.Dir(dir), 0o711) // the program's user passes through
+	if err == nil {
+		err = os.Mkdir(dir, 0o700)
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return "", fmt.Errorf("create the generation's directory: %w", err)
+	}
+	if os.Geteuid() == 0 {
+		if err := os.Lchown(dir, id.uid, id.gid); err != nil {
+			return "", fmt.Errorf("hand over the generation's directory: %w", err)
+		}
+	}
+	return dir, nil
 }
 
 // prepareLog creates the generation's log for its user; the shim appends.

@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/gracefleet/gracefleet/internal/handover"
 
 	"github.com/gracefleet/gracefleet/agent/internal/lifecycle"
 	"github.com/gracefleet/gracefleet/agent/internal/shim"
@@ -170,6 +173,18 @@ func (s *slot) AwaitNotify(ctx context.Context, number int) error {
 	return s.keeper.await(ctx, func(st shim.State) bool {
 		i := instance(st, number)
 		return i != nil && i.Ready
+	})
+}
+
+// AwaitParentSignal returns when the shim received a signal by which programs of
+// the dialect say that they serve.
+func (s *slot) AwaitParentSignal(ctx context.Context, number int, dialect string) error {
+	d, _ := handover.FindDialect(dialect)
+	return s.keeper.await(ctx, func(st shim.State) bool {
+		i := instance(st, number)
+		return i != nil && slices.ContainsFunc(i.Signals, func(r shim.ReceivedSignal) bool {
+			return slices.Contains(d.ParentSignals, syscall.Signal(r.Signal))
+		})
 	})
 }
 

@@ -207,7 +207,11 @@ func (s *slot) remove(ctx context.Context) error {
 		p.remove()
 	}
 	s.removeCgroups(ctx)
-	return os.RemoveAll(s.dir)
+	var errs []error
+	for _, generation := range []int{s.intent.Generation, int(s.leased.Load())} {
+		errs = append(errs, os.RemoveAll(s.host.generationPath(s.intent.Service, generation)))
+	}
+	return errors.Join(append(errs, os.RemoveAll(s.dir))...)
 }
 
 // shimEnd is how long a dismissed shim may take to be gone.

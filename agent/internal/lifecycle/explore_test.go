@@ -433,8 +433,6 @@ func wish(s *State) (Event, bool) {
 			f.Type = Started
 		case AwaitReady:
 			f.Type = BecameReady
-		case Refuse:
-			continue
 		case Quiesce, HoldOff:
 			if g.State != Draining || g.Phase != Quiescing {
 				continue
@@ -449,7 +447,7 @@ func wish(s *State) (Event, bool) {
 			f.Type = Exited
 		case Release:
 			f.Type = Released
-		case Oversee:
+		case Oversee, Refuse:
 			continue
 		case Watch:
 			if s.Upgrade.State != UpgradeCanary || s.Upgrade.StepSaw[s.Upgrade.Step-1] >= s.Upgrade.Plan.MinConnections {

@@ -38,14 +38,13 @@ func (c *checker) spec(name string, m *pb.ServiceSpec) service.Spec {
 }
 
 func (c *checker) fromSpec(name string, m *pb.ServiceSpec) service.Spec {
-	c.later(m.GetPreset() != "", "preset")
 	c.later(m.GetEnvFile() != "", "env_file")
 	c.later(len(m.GetFiles()) > 0, "files")
-	c.later(len(m.GetHandover().GetEnv()) > 0, "handover.env")
 	s := service.Spec{
 		Name: name, Artifact: m.GetArtifact(), Command: slices.Clone(m.GetCommand()), Args: slices.Clone(m.GetArgs()),
 		Env: maps.Clone(m.GetEnv()), User: m.GetUser(), WorkingDirectory: m.GetWorkingDirectory(),
-		Handover: service.Handover{Dialect: m.GetHandover().GetDialect()},
+		Preset:   m.GetPreset(),
+		Handover: service.Handover{Dialect: m.GetHandover().GetDialect(), Env: maps.Clone(m.GetHandover().GetEnv())},
 		Sockets:  c.fromSockets(m.GetSockets()),
 		Readiness: service.Readiness{
 			Timeout: c.positive("ready.timeout", m.GetReadiness().GetTimeout()),
@@ -105,7 +104,7 @@ func (c *checker) fromProbe(field string, m *pb.Probe) service.Probe {
 	case *pb.Probe_AliveFor:
 		p.AliveFor = c.positive(field+".alive_for", k.AliveFor)
 	case *pb.Probe_ParentSignal:
-		c.later(true, field+".parent_signal")
+		p.ParentSignal = true
 	}
 	return p
 }
@@ -120,7 +119,8 @@ func fromTLS(m *pb.TlsProbe) *service.TLSProbe {
 func toSpec(s service.Spec) *pb.ServiceSpec {
 	m := &pb.ServiceSpec{
 		Artifact: s.Artifact, Command: slices.Clone(s.Command), Args: slices.Clone(s.Args), Env: maps.Clone(s.Env),
-		User: s.User, WorkingDirectory: s.WorkingDirectory, Handover: &pb.Handover{Dialect: s.Handover.Dialect},
+		User: s.User, WorkingDirectory: s.WorkingDirectory, Preset: s.Preset,
+		Handover:  &pb.Handover{Dialect: s.Handover.Dialect, Env: maps.Clone(s.Handover.Env)},
 		Readiness: &pb.Readiness{Timeout: durationpb.New(s.Readiness.Timeout), Probe: toProbe(s.Readiness.Probe)},
 		Upgrade:   toUpgradePolicy(s.Upgrade), Drain: toDrainPolicy(s.Drain), Restart: toRestartPolicy(s.Restart),
 	}
@@ -150,6 +150,8 @@ func toProbe(p service.Probe) *pb.Probe {
 		return &pb.Probe{Kind: &pb.Probe_Tcp{Tcp: &pb.TcpProbe{Socket: p.TCP.Socket, Tls: toTLS(p.TCP.TLS)}}}
 	case p.Exec != nil:
 		return &pb.Probe{Kind: &pb.Probe_Exec{Exec: &pb.ExecProbe{Command: slices.Clone(p.Exec.Command)}}}
+	case p.ParentSignal:
+		return &pb.Probe{Kind: &pb.Probe_ParentSignal{ParentSignal: &pb.ParentSignalProbe{}}}
 	case p.AliveFor != 0:
 		return &pb.Probe{Kind: &pb.Probe_AliveFor{AliveFor: durationpb.New(p.AliveFor)}}
 	default:

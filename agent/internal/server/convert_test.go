@@ -68,11 +68,8 @@ func TestUnsetAndZeroDiffer(t *testing.T) {
 
 func TestWhatIsForLaterIsRefused(t *testing.T) {
 	for field, m := range map[string]*pb.ServiceSpec{
-		"preset":                {Preset: "nginx"},
 		"env_file":              {EnvFile: "/etc/x"},
 		"files":                 {Files: map[string]string{"a": "b"}},
-		"handover.env":          {Handover: &pb.Handover{Env: map[string]string{"FD": "{fd:http}"}}},
-		"ready.parent_signal":   {Readiness: &pb.Readiness{Probe: &pb.Probe{Kind: &pb.Probe_ParentSignal{}}}},
 		"upgrade.overlap":       {Upgrade: &pb.UpgradePolicy{Overlap: "none"}},
 		"upgrade.overlap_limit": {Upgrade: &pb.UpgradePolicy{OverlapLimit: durationpb.New(1)}},
 		"drain.nudge":           {Drain: &pb.DrainPolicy{Nudge: durationpb.New(1)}},

@@ -4,19 +4,19 @@ import (
 	"slices"
 	"syscall"
 	"time"
-)
 
-// DefaultDialect announces descriptors as systemd does.
-const DefaultDialect = "listen_fds"
+	"github.com/gracefleet/gracefleet/internal/handover"
+)
 
 // WithDefaults fills in what cannot mean anything when it is zero. Where zero
 // has a meaning (hold, soak, rollback_window, restart.hold, keep_generations)
 // it stays: whoever reads a specification knows whether the key was there.
 func (s Spec) WithDefaults() Spec {
+	s = s.withPreset()
 	if len(s.Command) == 0 {
 		s.Command = []string{artifactPlaceholder}
 	}
-	s.Handover.Dialect = or(s.Handover.Dialect, DefaultDialect)
+	s.Handover.Dialect = or(s.Handover.Dialect, handover.ListenFDs)
 	s.Sockets = slices.Clone(s.Sockets)
 	for i := range s.Sockets {
 		if s.Sockets[i].Stream() {
@@ -26,10 +26,37 @@ func (s Spec) WithDefaults() Spec {
 	s.Readiness.Timeout = or(s.Readiness.Timeout, DefaultReadyTimeout)
 	s.Readiness.Probe = s.defaultReadiness().withDefaults()
 	s.Upgrade = s.Upgrade.withDefaults()
+	if d, ok := handover.FindDialect(s.Handover.Dialect); ok {
+		s.Drain.Signal = or(s.Drain.Signal, int(d.Drain))
+	}
 	s.Drain = s.Drain.withDefaults(s.countable())
 	s.Restart.Policy = or(s.Restart.Policy, RestartAlways)
 	s.Restart.Backoff = or(s.Restart.Backoff, DefaultBackoff)
 	s.Restart.MaxBackoff = or(s.Restart.MaxBackoff, max(DefaultMaxBackoff, s.Restart.Backoff))
+	return s
+}
+
+// withPreset fills in what the preset knows and the service file does not say.
+func (s Spec) withPreset() Spec {
+	p, ok := handover.FindPreset(s.Preset)
+	if !ok {
+		return s
+	}
+	if len(s.Command) == 0 {
+		s.Command = slices.Clone(p.Command)
+	}
+	s.Handover.Dialect = or(s.Handover.Dialect, p.Dialect)
+	if len(s.Readiness.kinds()) == 0 {
+		s.Readiness.Notify = p.Ready == handover.ReadyNotify
+		s.Readiness.ParentSignal = p.Ready == handover.ReadySignal
+	}
+	if s.Drain.Mode == "" {
+		s.Drain.Mode = DrainSignal
+		if p.Patient && s.countable() {
+			s.Drain.Mode = DrainPatient
+		}
+	}
+	s.Drain.Signal = or(s.Drain.Signal, int(p.Drain))
 	return s
 }
 

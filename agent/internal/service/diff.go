@@ -94,7 +94,11 @@ func rowsOf(s Spec) *rows {
 	}
 	r.add("user", s.User)
 	r.add("working_directory", s.WorkingDirectory)
+	r.add("preset", s.Preset)
 	r.add("handover.dialect", s.Handover.Dialect)
+	for _, name := range sortedKeys(s.Handover.Env) {
+		r.add("handover.env."+name, "="+s.Handover.Env[name])
+	}
 	r.sockets(s.Sockets)
 	r.add("ready.timeout", formatDuration(s.Readiness.Timeout))
 	r.probe("ready", s.Readiness.Probe)
@@ -127,6 +131,9 @@ func (r *rows) sockets(list []Socket) {
 func (r *rows) probe(field string, p Probe) {
 	if p.Notify {
 		r.add(field+".notify", "{}")
+	}
+	if p.ParentSignal {
+		r.add(field+".parent_signal", "{}")
 	}
 	if p.AliveFor != 0 {
 		r.add(field+".alive_for", formatDuration(p.AliveFor))

@@ -9,8 +9,8 @@ type Spec struct {
 	// Artifact is "sha256:HEX" for a stored artifact or "host:/PATH" for a
 	// program that the host itself provides.
 	Artifact string `json:"artifact"`
-	// Command is the argv template; Args follow it. "{artifact}" stands for the
-	// path of the executable.
+	// Command is the argv template; Args follow it. Placeholders of package
+	// handover in them, and in Env, are expanded at each start.
 	Command []string `json:"command,omitempty"`
 	Args    []string `json:"args,omitempty"`
 	// Env is added to the clean environment a program starts with.
@@ -20,6 +20,8 @@ type Spec struct {
 	User             string `json:"user,omitempty"`
 	WorkingDirectory string `json:"working_directory,omitempty"`
 
+	// Preset is a row of the preset table that filled in what was unset.
+	Preset    string    `json:"preset,omitempty"`
 	Handover  Handover  `json:"handover"`
 	Sockets   []Socket  `json:"sockets,omitempty"`
 	Readiness Readiness `json:"ready"`
@@ -35,6 +37,8 @@ type Spec struct {
 type Handover struct {
 	// Dialect is a row of the handover table, such as "listen_fds".
 	Dialect string `json:"dialect"`
+	// Env is added to the environment; it and the argv may hold placeholders.
+	Env map[string]string `json:"env,omitempty"`
 }
 
 // Socket is one listening socket of a service.
@@ -60,12 +64,15 @@ type Readiness struct {
 // Probe is one way to ask a program whether it works. Exactly one kind is set;
 // Notify, AliveFor and ParentSignal make sense for readiness only.
 type Probe struct {
-	Notify   bool          `json:"notify,omitempty"`
-	AliveFor time.Duration `json:"alive_for,omitempty"`
-	HTTP     *HTTPProbe    `json:"http,omitempty"`
-	GRPC     *GRPCProbe    `json:"grpc,omitempty"`
-	TCP      *TCPProbe     `json:"tcp,omitempty"`
-	Exec     *ExecProbe    `json:"exec,omitempty"`
+	Notify bool `json:"notify,omitempty"`
+	// ParentSignal is the signal by which programs of some dialects tell their
+	// parent that they serve.
+	ParentSignal bool          `json:"parent_signal,omitempty"`
+	AliveFor     time.Duration `json:"alive_for,omitempty"`
+	HTTP         *HTTPProbe    `json:"http,omitempty"`
+	GRPC         *GRPCProbe    `json:"grpc,omitempty"`
+	TCP          *TCPProbe     `json:"tcp,omitempty"`
+	Exec         *ExecProbe    `json:"exec,omitempty"`
 }
 
 // HTTPProbe expects an answer with one of the statuses on a socket.

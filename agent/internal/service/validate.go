@@ -21,12 +21,8 @@ const (
 )
 
 var (
-	envForm         = lazily(`\A[A-Za-z_][A-Za-z0-9_]*\z`)
-	userForm        = lazily(`\A[A-Za-z_][A-Za-z0-9_.-]{0,30}\$?\z`)
-	placeholderForm = lazily(`\{[a-z_]+([.:][^{}]*)?\}`)
-	// laterForm are placeholders that arguments will know; taken literally
-	// today, they would change their meaning with the agent's version.
-	laterForm = lazily(`\{(file:[^{}]*|fd:[^{}]*|host\.[^{}]*|generation_dir)\}`)
+	envForm  = lazily(`\A[A-Za-z_][A-Za-z0-9_]*\z`)
+	userForm = lazily(`\A[A-Za-z_][A-Za-z0-9_.-]{0,30}\$?\z`)
 )
 
 // Validate lists everything that is wrong with a specification that went
@@ -37,12 +33,12 @@ func (s Spec) Validate() error {
 	c.failed("name", CheckName(s.Name))
 	c.failed("artifact", CheckArtifact(s.Artifact))
 	c.command(s)
-	c.env(s.Env)
+	c.env("env", s.Env)
 	c.failed("user", checkUser(s.User))
 	if s.WorkingDirectory != "" && s.WorkingDirectory != "/" {
 		c.failed("working_directory", checkPath(s.WorkingDirectory))
 	}
-	c.that(s.Handover.Dialect == DefaultDialect, "handover.dialect", "%q is not known: want %s", s.Handover.Dialect, DefaultDialect)
+	c.handover(s)
 	c.sockets(s.Sockets)
 	c.readiness(s)
 	c.upgrade(s)
@@ -94,38 +90,14 @@ func (c *checker) size(s Spec) {
 	c.that(len(data) <= MaxSpecBytes, "spec", "%d bytes in all: at most %d", len(data), MaxSpecBytes)
 }
 
-func (c *checker) command(s Spec) {
-	uses := false
-	for i, word := range s.Command {
-		field := fmt.Sprintf("command[%d]", i)
-		c.that(!strings.Contains(word, "\x00"), field, "contains NUL")
-		for _, p := range placeholderForm().FindAllString(word, -1) {
-			c.that(p == artifactPlaceholder, field, "placeholder %s is not known: there is only %s", p, artifactPlaceholder)
-		}
-		uses = uses || strings.Contains(word, artifactPlaceholder)
-	}
-	c.that(uses, "command", "does not contain %s: an upgrade would change nothing", artifactPlaceholder)
-	if len(s.Command) > 0 && s.Command[0] != artifactPlaceholder {
-		c.failed("command[0]", checkPath(s.Command[0]))
-	}
-	for i, arg := range s.Args {
-		field := fmt.Sprintf("args[%d]", i)
-		c.that(!strings.Contains(arg, "\x00"), field, "contains NUL")
-		later := laterForm().FindString(arg)
-		c.that(later == "", field, "placeholder %s is not supported by this agent yet", later)
-	}
-}
-
-func (c *checker) env(env map[string]string) {
+func (c *checker) env(key string, env map[string]string) {
 	for _, name := range sortedKeys(env) {
-		field := "env." + name
+		field := key + "." + name
 		switch {
 		case !envForm().MatchString(name):
-			c.add(fmt.Sprintf("env[%.80q]", name), "a name consists of letters, digits and _, and does not begin with a digit")
+			c.add(fmt.Sprintf("%s[%.80q]", key, name), "a name consists of letters, digits and _, and does not begin with a digit")
 		case reservedEnv(name):
 			c.add(field, "is set by the agent itself")
-		case strings.Contains(env[name], "\x00"):
-			c.add(field, "the value contains NUL")
 		}
 	}
 }

@@ -14,6 +14,7 @@ func (p Probe) kinds() []string {
 		set  bool
 	}{
 		{"notify", p.Notify},
+		{"parent_signal", p.ParentSignal},
 		{"http", p.HTTP != nil},
 		{"grpc", p.GRPC != nil},
 		{"tcp", p.TCP != nil},
@@ -31,7 +32,7 @@ func (c *checker) readiness(s Spec) {
 	r := s.Readiness
 	c.duration("ready.timeout", r.Timeout, 10*time.Millisecond, day)
 	if kinds := r.kinds(); len(kinds) != 1 {
-		c.add("ready", "exactly one of notify, http, grpc, tcp, exec, alive_for: got %s", listed(kinds))
+		c.add("ready", "exactly one of notify, http, grpc, tcp, exec, parent_signal, alive_for: got %s", listed(kinds))
 		return
 	}
 	if r.AliveFor != 0 {
@@ -49,7 +50,7 @@ func (c *checker) check(k *Check, sockets []Socket) {
 	c.duration(field+".interval", k.Interval, 100*time.Millisecond, time.Hour)
 	c.number(field+".failures", k.Failures, 1, 1000)
 	kinds := k.kinds()
-	if len(kinds) != 1 || k.Notify || k.AliveFor != 0 {
+	if len(kinds) != 1 || k.Notify || k.ParentSignal || k.AliveFor != 0 {
 		c.add(field, "exactly one of http, grpc, tcp, exec: got %s", listed(kinds))
 		return
 	}

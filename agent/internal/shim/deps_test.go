@@ -15,6 +15,8 @@ func TestImportsOfTheBinary(t *testing.T) {
 		"golang.org/x/sys/unix": true, module + "graced-shim": true,
 		module + "internal/service": true, module + "internal/listen": true,
 		module + "internal/cgroup": true, module + "internal/shim": true,
+		// Tables of text that a service's specification refers to.
+		"github.com/gracefleet/gracefleet/internal/handover": true,
 	}
 	for _, pkg := range strings.Fields(string(out)) {
 		if !allowed[pkg] {

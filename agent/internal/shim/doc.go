@@ -21,5 +21,6 @@
 //   - start.go, exec.go, sigaction.go: fork, the exec stage, execve
 //   - diagnose.go: why execve refused a file
 //   - notify.go, signals.go: what the program says, by datagram or signal
+//   - handshake.go: how programs of other masters say that they are ready
 //   - reap.go, respawn.go, kill.go: how it ends, again begins, or must end
 package shim

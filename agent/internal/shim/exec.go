@@ -17,13 +17,13 @@ import (
 )
 
 // firstSocket is the first descriptor after stdin, stdout and stderr; the
-// stage's own descriptor follows the last socket.
+// stage's own descriptor follows the last of the program's.
 const firstSocket = 3
 
 // stageOrders is what the exec stage is told, up to the end of file.
 type stageOrders struct {
-	Program Program `json:"program"`
-	Sockets int     `json:"sockets"`
+	Program     Program `json:"program"`
+	Descriptors int     `json:"descriptors"`
 }
 
 // Exec is the exec stage: a process that becomes the program. It exists because
@@ -44,7 +44,7 @@ func Exec(fd int) error {
 	if err := json.Unmarshal(raw, &o); err != nil {
 		return err
 	}
-	failed := become(&o.Program, firstSocket+o.Sockets)
+	failed := become(&o.Program, firstSocket+o.Descriptors)
 	verdict, err := json.Marshal(failed)
 	if err != nil {
 		return err
@@ -163,16 +163,19 @@ func closeFrom(first int) error {
 	return nil
 }
 
-// environment is the program's, with the variables that name its own pid; a
-// value given for one of those would be found first, so it is left out.
+// environment is the program's, with the variables that name its own pid and its
+// parent's; a value given for one of those would be found first, so it is left
+// out.
 func environment(p *Program) []string {
-	pid := strconv.Itoa(os.Getpid())
 	env := slices.DeleteFunc(slices.Clone(p.Env), func(kv string) bool {
 		name, _, _ := strings.Cut(kv, "=")
-		return slices.Contains(p.PIDEnv, name)
+		return slices.Contains(p.PIDEnv, name) || slices.Contains(p.ParentPIDEnv, name)
 	})
 	for _, name := range p.PIDEnv {
-		env = append(env, name+"="+pid)
+		env = append(env, name+"="+strconv.Itoa(os.Getpid()))
+	}
+	for _, name := range p.ParentPIDEnv {
+		env = append(env, name+"="+strconv.Itoa(os.Getppid()))
 	}
 	return env
 }

@@ -40,6 +40,9 @@ func ControlPath(dir string) string { return filepath.Join(dir, "c") }
 // NotifyPath is the NOTIFY_SOCKET of the shim of a directory.
 func NotifyPath(dir string) string { return filepath.Join(dir, "n") }
 
+// AckPath is where programs that the shim was told to expect it of acknowledge.
+func AckPath(dir string) string { return filepath.Join(dir, "a") }
+
 func intentPath(dir string) string { return filepath.Join(dir, "intent") }
 
 // logPath takes what the shim itself has to say.

@@ -157,9 +157,8 @@ func (s *server) notified(pid int, n notification) {
 	if n.reloading {
 		s.emit(Event{Kind: EventReloading, PID: pid})
 	}
-	if n.ready && !c.Ready {
-		c.Ready, c.ReadyAt = true, time.Now()
-		s.emit(Event{Kind: EventReady, PID: pid, Time: c.ReadyAt})
+	if n.ready {
+		s.becameReady(c)
 	}
 	if n.stopping && !c.Stopping {
 		c.Stopping = true
@@ -180,4 +179,14 @@ func (s *server) keepExtra(c *Instance, extra []string) {
 		c.Extra[key] = value
 		s.emit(Event{Kind: EventExtra, PID: c.Process.PID, Text: kv})
 	}
+}
+
+// becameReady records that an instance said so, by whatever way. The caller holds
+// mu.
+func (s *server) becameReady(c *Instance) {
+	if !c.Alive() || c.Ready {
+		return
+	}
+	c.Ready, c.ReadyAt = true, time.Now()
+	s.emit(Event{Kind: EventReady, PID: c.Process.PID, Time: c.ReadyAt})
 }

@@ -15,6 +15,12 @@ type Program struct {
 	Env []string `json:"env"`
 	// PIDEnv names variables that are set to the program's own pid.
 	PIDEnv []string `json:"pid_env,omitempty"`
+	// ParentPIDEnv names variables that are set to the pid of the program's parent.
+	ParentPIDEnv []string `json:"parent_pid_env,omitempty"`
+	// Ack has the shim take "worker:ack" of the main process on AckPath for ready.
+	Ack bool `json:"ack,omitempty"`
+	// Handshake is passed before the sockets.
+	Handshake *Handshake `json:"handshake,omitempty"`
 	// Dir is the working directory; empty is "/".
 	Dir string `json:"dir,omitempty"`
 	// User to run as; nil keeps the shim's.
@@ -24,11 +30,26 @@ type Program struct {
 	Nofile     int   `json:"nofile,omitempty"` // RLIMIT_NOFILE; 0 keeps the shim's
 	// Cgroup the program is born in; empty keeps it beside the shim.
 	Cgroup string `json:"cgroup,omitempty"`
-	// Sockets by name, in descriptor order from 3.
+	// Sockets by name, in descriptor order from 3, or from 5 after a Handshake.
 	Sockets []string `json:"sockets,omitempty"`
 	// Log takes stdout and stderr; empty discards them.
 	Log     string  `json:"log,omitempty"`
 	Restart Restart `json:"restart"`
+}
+
+// Handshake is two pipes: the program writes Ready into the first once it is, and
+// reads Content from the second up to its end.
+type Handshake struct {
+	Ready   byte   `json:"ready"`
+	Content []byte `json:"content"`
+}
+
+// descriptors is how many the program gets after its standard ones.
+func (p *Program) descriptors() int {
+	if p.Handshake != nil {
+		return len(p.Sockets) + 2
+	}
+	return len(p.Sockets)
 }
 
 // User is a resolved identity.

@@ -24,6 +24,7 @@ type server struct {
 	program  *Program
 	agent    *session
 	notifyFD int
+	acks     bool // the socket for acknowledgements is there
 
 	pidfd     int         // of an inherited main process, else -1
 	streak    int         // restarts in a row by the shim itself
@@ -80,6 +81,7 @@ func (s *server) run() error {
 	// After this nobody takes a dead socket for a shim.
 	os.Remove(ControlPath(s.in.Directory))
 	os.Remove(NotifyPath(s.in.Directory))
+	os.Remove(AckPath(s.in.Directory))
 	return nil
 }
 

@@ -46,6 +46,11 @@ func (s *server) startByAgent(p Program) (any, []*os.File, error) {
 			return nil, nil, fmt.Errorf("start: %q: %w", name, ErrUnknownSocket)
 		}
 	}
+	if p.Ack {
+		if err := s.listenForAck(); err != nil {
+			return nil, nil, err
+		}
+	}
 	s.program = &p
 	if failed := s.begin(false); failed != nil {
 		return nil, nil, failed
@@ -106,6 +111,13 @@ func (s *server) execute(p *Program) (int, *ExecError) {
 	defer ours.Close()
 
 	files := []uintptr{null.Fd(), log.Fd(), log.Fd()}
+	hs, err := shake(p.Handshake)
+	if err != nil {
+		unix.Close(theirs)
+		return 0, execError("handshake", "", err)
+	}
+	defer hs.closeTheirs()
+	files = append(files, hs.theirs...)
 	for _, name := range p.Sockets {
 		h := s.held(name)
 		// A program before this one may have cleared the shared flag, and one that
@@ -125,15 +137,20 @@ func (s *server) execute(p *Program) (int, *ExecError) {
 	pid, err := forkInto(p.Cgroup, func(cgroup int) (int, error) {
 		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = cgroup >= 0, max(cgroup, 0)
 		// The running binary itself: also when a package upgrade has replaced it.
-		return syscall.ForkExec("/proc/self/exe", []string{"graced-shim", "exec", strconv.Itoa(firstSocket + len(p.Sockets))}, attr)
+		return syscall.ForkExec("/proc/self/exe", []string{"graced-shim", "exec", strconv.Itoa(firstSocket + p.descriptors())}, attr)
 	})
 	unix.Close(theirs)
 	if err != nil {
+		hs.closeOurs()
 		return 0, execError("fork", "", err)
 	}
 	if failed := negotiate(ours, pid, p); failed != nil {
+		hs.closeOurs()
 		explain(failed)
 		return 0, failed
+	}
+	if hs.ours != nil {
+		go s.awaitHandshake(hs.ours, p.Handshake.Ready, p.Instance)
 	}
 	return pid, nil
 }
@@ -141,7 +158,7 @@ func (s *server) execute(p *Program) (int, *ExecError) {
 // negotiate sends the stage its orders and hears how the execve went.
 func negotiate(ours *os.File, pid int, p *Program) *ExecError {
 	ours.SetDeadline(time.Now().Add(execLimit))
-	err := sendOrders(ours, stageOrders{Program: *p, Sockets: len(p.Sockets)})
+	err := sendOrders(ours, stageOrders{Program: *p, Descriptors: p.descriptors()})
 	var verdict []byte
 	if err == nil {
 		verdict, err = io.ReadAll(ours)

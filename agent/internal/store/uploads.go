@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -48,10 +49,28 @@ func fileName(name string) string {
 // UploadStatus says how far the upload of an artifact has come; ErrNotFound
 // when there is none.
 func (s *Store) UploadStatus(digest string) (UploadState, error) {
-	if _, err := s.Verify(digest); err == nil {
-		a, err := s.GetArtifact(digest)
-		return UploadState{Committed: a.Size, Size: a.Size, Complete: true}, err
+	if st, err := s.storedState(digest); err == nil {
+		return st, nil
 	}
+	st, err := s.partialState(digest)
+	if errors.Is(err, ErrNotFound) {
+		// It may have become whole between the two looks.
+		if whole, err := s.storedState(digest); err == nil {
+			return whole, nil
+		}
+	}
+	return st, err
+}
+
+func (s *Store) storedState(digest string) (UploadState, error) {
+	if _, err := s.Verify(digest); err != nil {
+		return UploadState{}, err
+	}
+	a, err := s.GetArtifact(digest)
+	return UploadState{Committed: a.Size, Size: a.Size, Complete: true}, err
+}
+
+func (s *Store) partialState(digest string) (UploadState, error) {
 	h, err := parseDigest(digest)
 	if err != nil {
 		return UploadState{}, err
@@ -61,11 +80,11 @@ func (s *Store) UploadStatus(digest string) (UploadState, error) {
 	if err != nil {
 		return UploadState{}, fmt.Errorf("upload of %s: %w", digest, ErrNotFound)
 	}
-	st := UploadState{Size: info.Size}
-	if file, err := os.Lstat(filepath.Join(dir, info.Name)); err == nil {
-		st.Committed = file.Size()
+	file, err := os.Lstat(filepath.Join(dir, info.Name))
+	if err != nil {
+		return UploadState{}, fmt.Errorf("upload of %s: %w", digest, ErrNotFound)
 	}
-	return st, nil
+	return UploadState{Size: info.Size, Committed: file.Size()}, nil
 }
 
 func readUploadInfo(dir string) (uploadInfo, error) {

@@ -68,6 +68,9 @@ type Slot interface {
 	Await(ctx context.Context, instance int) (Exit, error)
 	// AwaitNotify returns when the instance said READY=1.
 	AwaitNotify(ctx context.Context, instance int) error
+	// AwaitParentSignal returns when a signal arrived that programs of a dialect
+	// send their parent once they serve.
+	AwaitParentSignal(ctx context.Context, instance int, dialect string) error
 	// Follow reports what the program says of itself until ctx ends.
 	Follow(ctx context.Context, instance int, fn func(Saying)) error
 	Signal(ctx context.Context, instance int, op string, sig int, stop bool) error

@@ -27,7 +27,7 @@ func (o *owner) awaitReady(e lifecycle.Effect, sl *openSlot) func(context.Contex
 		if err != nil {
 			return
 		}
-		if err := o.prove(ctx, e, slot, spec.Readiness.Probe); err != nil {
+		if err := o.prove(ctx, e, slot, spec.Readiness.Probe, spec.Handover.Dialect); err != nil {
 			return
 		}
 		o.log.Debug("program ready", "generation", e.Generation, "instance", e.Instance)
@@ -42,13 +42,16 @@ func (o *owner) awaitReady(e lifecycle.Effect, sl *openSlot) func(context.Contex
 }
 
 // prove returns nil once the probe has succeeded, else with ctx.
-func (o *owner) prove(ctx context.Context, e lifecycle.Effect, slot Slot, p service.Probe) error {
+func (o *owner) prove(ctx context.Context, e lifecycle.Effect, slot Slot, p service.Probe, dialect string) error {
 	switch {
 	case p.Notify:
 		o.post(ctx, func() {
 			o.vitals(e.Generation).cause = "the program's main process has not said READY=1 on NOTIFY_SOCKET"
 		})
 		return slot.AwaitNotify(ctx, e.Instance)
+	case p.ParentSignal:
+		o.post(ctx, func() { o.vitals(e.Generation).cause = "the program has not signalled its parent" })
+		return slot.AwaitParentSignal(ctx, e.Instance, dialect)
 	case p.AliveFor > 0:
 		return sleep(ctx, p.AliveFor)
 	}
