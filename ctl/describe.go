@@ -109,6 +109,9 @@ func statusLines(st *pb.ServiceStatus, now time.Time, colors bool) []string {
 	for _, w := range warnings {
 		out = append(out, "warning: "+visible(w))
 	}
+	if file := service.GetPidFile(); file != "" && service.GetActiveGeneration() != 0 {
+		out = append(out, "pid file "+visible(file))
+	}
 	if len(st.GetGenerations()) == 0 {
 		return out
 	}

@@ -6,16 +6,17 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gracefleet/gracefleet/ctl/internal/spec"
+	"github.com/gracefleet/gracefleet/internal/handover"
 )
 
 func newExplain(s *session) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "explain",
-		Short:   "Explain the service file and gracectl's settings",
-		Example: example("gracectl explain spec", "gracectl explain config"),
+		Short:   "Explain the service file, known programs and gracectl's settings",
+		Example: example("gracectl explain spec", "gracectl explain presets nginx", "gracectl explain config"),
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return usage("say what: explain spec or explain config")
+			return usage("say what: explain spec, dialects, presets or config")
 		},
 	}
 	cmd.AddCommand(
@@ -25,6 +26,21 @@ func newExplain(s *session) *cobra.Command {
 			Example: example("gracectl explain spec | grep drain"),
 			Args:    cobra.NoArgs,
 			RunE:    func(*cobra.Command, []string) error { return s.explainSpec() },
+		},
+		&cobra.Command{
+			Use:     "dialects",
+			Short:   "How programs are told about their sockets, and the placeholders of the service file",
+			Example: example("gracectl explain dialects"),
+			Args:    cobra.NoArgs,
+			RunE:    func(*cobra.Command, []string) error { return s.explainDialects() },
+		},
+		&cobra.Command{
+			Use:               "presets [NAME]",
+			Short:             "Known programs: what a preset fills in, and what their own configuration needs",
+			Example:           example("gracectl explain presets", "gracectl explain presets nginx"),
+			Args:              cobra.MaximumNArgs(1),
+			ValidArgsFunction: cobra.FixedCompletions(handover.PresetNames(), cobra.ShellCompDirectiveNoFileComp),
+			RunE:              func(_ *cobra.Command, args []string) error { return s.explainPresets(args) },
 		},
 		&cobra.Command{
 			Use:     "config",

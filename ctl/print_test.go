@@ -184,7 +184,7 @@ func TestInfoAndVersion(t *testing.T) {
 	if r := a.gracectl(t, "version"); !strings.HasPrefix(r.out, "gracectl v1.2.3") {
 		t.Errorf("%s", r.out)
 	}
-	for _, args := range [][]string{{"explain", "spec"}, {"explain", "config"}, {"version"}, {"info"}} {
+	for _, args := range [][]string{{"explain", "spec"}, {"explain", "dialects"}, {"explain", "presets"}, {"explain", "config"}, {"version"}, {"info"}} {
 		if r := a.gracectl(t, append(args, "-o", "json")...); !json.Valid([]byte(r.out)) || r.code != ExitDone {
 			t.Errorf("%v: %s", args, r.out)
 		}

@@ -15,9 +15,11 @@ import (
 
 const gunicorn = "/usr/bin/gunicorn"
 
-const wsgi = `import os
+const wsgi = `import os, time
 
 def app(environ, start_response):
+    if environ["PATH_INFO"] == "/slow":
+        time.sleep(1)
     body = ("gen=%s version=%s\n" % (os.environ["GRACEFLEET_GENERATION"], os.environ["VERSION"])).encode()
     start_response("200 OK", [("X-Generation", os.environ["GRACEFLEET_GENERATION"]), ("Content-Length", str(len(body)))])
     return [body]

@@ -5,6 +5,7 @@ package e2e
 import (
 	"bufio"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -87,9 +88,14 @@ func slowly(address string, begun chan<- struct{}) error {
 		return err
 	}
 	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
-	if err == nil && resp.StatusCode != http.StatusOK {
-		err = errors.New(resp.Status)
+	if err != nil {
+		return err
 	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return errors.New(resp.Status)
+	}
+	_, err = io.Copy(io.Discard, resp.Body)
 	return err
 }
 

@@ -5,6 +5,7 @@
 //   - unixhttp, udp: the same behind a unix socket, and with datagrams
 //   - plain: ordinary Go, that calls http.Server.Shutdown at once on SIGTERM
 //   - raw: a line server that knows of descriptor 3 and nothing else
+//   - foreign: sockets and signals as other restart libraries have them
 //   - bad: one bad habit at a time
 //
 // All name themselves "gen=N version=V pid=P", over HTTP also in the header

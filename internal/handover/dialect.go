@@ -95,8 +95,8 @@ var dialects = []Dialect{
 	},
 	{
 		Name: "overseer", Programs: "jpillora/overseer",
-		Tells: "OVERSEER_IS_SLAVE=1, OVERSEER_NUM_FDS", ParentSignals: []syscall.Signal{syscall.SIGUSR1}, Drain: syscall.SIGUSR2,
-		Trap: "the number of addresses in the program must be that of the sockets; it ends when its parent does",
+		Tells: "OVERSEER_IS_SLAVE=1, OVERSEER_NUM_FDS", Drain: syscall.SIGUSR2,
+		Trap: "the number of addresses in the program must be that of the sockets; it sends SIGUSR1 to its parent when it drains",
 		announce: func(s []Socket, generation int) Announcement {
 			return Announcement{Env: []string{
 				"OVERSEER_IS_SLAVE=1", "OVERSEER_SLAVE_ID=" + strconv.Itoa(generation), "OVERSEER_NUM_FDS=" + count(s),

@@ -8,7 +8,7 @@
 //   - launch.go: from a specification to a program; identity.go: its user
 //   - program.go: start, signal, kill, await, follow, reload
 //   - steering.go: the switch between slots; public.go: paths of unix sockets
-//   - private.go: probes over the private path
+//   - private.go: probes over the private path; pidfile.go: the stable pid file
 //   - inspect.go: what programs do to their slots
 //   - connections.go: queues and counts; processes.go: who belongs to a program
 package host

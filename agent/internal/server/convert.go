@@ -20,7 +20,7 @@ func toService(s supervisor.Status) *pb.Service {
 	return &pb.Service{
 		Name: s.Name, Spec: toSpec(s.Spec), State: pb.Service_State(s.State), ActiveGeneration: count(s.Active),
 		Etag: s.ETag, Pending: toChanges(s.Pending), Actor: text(s.Actor), UpdateTime: newTimestamp(s.RecordedAt),
-		Warnings: texts(s.Warnings),
+		Warnings: texts(s.Warnings), PidFile: text(s.PIDFile),
 	}
 }
 

@@ -2,6 +2,7 @@ package shim
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"syscall"
 	"time"
@@ -127,7 +128,7 @@ func (s *server) receiveAcks(f *os.File) {
 		var aerr error
 		if err := raw.Read(func(l uintptr) bool {
 			fd, _, aerr = unix.Accept4(int(l), unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
-			return aerr != syscall.EAGAIN
+			return !errors.Is(aerr, syscall.EAGAIN)
 		}); err != nil {
 			return
 		}

@@ -39,6 +39,9 @@ type Host interface {
 	MemoryFor(s Slot) error
 	// LastLines are the last lines a generation wrote.
 	LastLines(service string, generation, n int) []string
+	// PIDFile is where SetPID names a service's active program; 0 removes the file.
+	PIDFile(service string) string
+	SetPID(service string, pid int) error
 	// Forget removes logs of a generation; 0 means of the whole service.
 	Forget(service string, generation int)
 	Now() lifecycle.Time

@@ -33,6 +33,7 @@ type owner struct {
 	ending  map[int][]*task // cancelled tasks by slot, perhaps not yet gone
 	live    map[int]*vitals
 	timer   *time.Timer
+	pid     int  // what the pid file says
 	unsaved bool // the record on disk is older than rec
 	deleted bool
 	// adopting holds effects back until a new agent knows what runs.
@@ -56,7 +57,7 @@ func newOwner(s *Supervisor, rec record) *owner {
 		done: make(chan struct{}), inbox: make(chan func()), changed: newBroadcast(),
 		rec: rec, slots: map[int]*openSlot{}, closers: map[int]chan struct{}{},
 		tasks: map[lifecycle.Effect]*task{}, ending: map[int][]*task{}, live: map[int]*vitals{},
-		timer: time.NewTimer(time.Hour),
+		timer: time.NewTimer(time.Hour), pid: unknownPID,
 	}
 	o.timer.Stop()
 	o.publish()

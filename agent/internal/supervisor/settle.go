@@ -89,7 +89,27 @@ func (o *owner) settle() {
 	o.keepEffects()
 	o.grantClose()
 	o.arm()
+	o.followPID()
 	o.publish()
+}
+
+// unknownPID is what the pid file says before this agent wrote it.
+const unknownPID = -1
+
+// followPID has the pid file name the active generation's program.
+func (o *owner) followPID() {
+	pid := 0
+	if a := o.rec.State.Active(); a != nil {
+		pid = o.vitals(a.Number).pid
+	}
+	if pid == o.pid || o.deleted {
+		return
+	}
+	if err := o.host.SetPID(o.name, pid); err != nil {
+		o.log.Warn("the pid file does not follow", "error", err)
+		return
+	}
+	o.pid = pid
 }
 
 func (o *owner) save() error {

@@ -23,7 +23,7 @@ func (o *owner) status() Status {
 	st := Status{
 		Name: o.name, Spec: o.rec.Spec, State: o.serviceState(), ETag: service.ETag(o.rec.Spec),
 		Actor: o.rec.Actor, RecordedAt: o.rec.RecordedAt, Warnings: o.warnings(),
-		Generations: o.generations(endedShown),
+		Generations: o.generations(endedShown), PIDFile: o.host.PIDFile(o.name),
 	}
 	if a := o.rec.State.Active(); a != nil {
 		st.Active = a.Number

@@ -28,6 +28,7 @@ type Status struct {
 	Actor       string
 	RecordedAt  time.Time
 	Warnings    []string
+	PIDFile     string
 	Generations []Generation // newest first: alive ones, and the last that ended
 	Upgrade     *Upgrade     // in progress, or the last
 }
