@@ -49,10 +49,12 @@ func (s *session) apply(ctx context.Context, c *client, f *spec.File, wait strin
 	if err != nil {
 		return err
 	}
-	declared, err := specification(f, ref)
+	files, lacks, err := s.supplyFiles(ctx, c, f.Files, m.dryRun)
 	if err != nil {
 		return err
 	}
+	missing = missing || lacks
+	declared := f.ToProto(ref, files)
 	answer, err := c.services.ApplyService(ctx, &pb.ApplyServiceRequest{
 		Name: f.Name, Spec: declared, ValidateOnly: m.dryRun, RequestId: m.id(), Reason: m.reason,
 	})

@@ -4,15 +4,14 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/gracefleet/gracefleet/ctl/internal/spec"
-
-	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
 )
 
 // readSpec reads a service file; "-" is standard input.
@@ -94,37 +93,37 @@ func (c *client) fullDigest(ctx context.Context, ref string) (string, error) {
 	return found, nil
 }
 
-// digests hashes the files that travel with a generation.
-func digests(files map[string]string) (map[string]string, error) {
-	var errs []error
-	out := make(map[string]string, len(files))
-	for name, path := range files {
-		f, err := os.Open(path)
+// supplyFiles does the same for the files that travel with a generation.
+func (s *session) supplyFiles(ctx context.Context, c *client, files map[string]string, dryRun bool) (digests map[string]string, missing bool, err error) {
+	digests = map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		up, err := openUpload(files[name])
 		if err != nil {
-			errs = append(errs, fmt.Errorf("files.%s: %w", name, err))
-			continue
+			return nil, false, fmt.Errorf("files.%s: %w", name, err)
 		}
-		digest, _, err := hash(f)
-		f.Close()
+		up.header.Data = true
+		digests[name] = up.header.Digest
+		held, err := s.supplyFile(ctx, c, up, dryRun)
+		up.close()
 		if err != nil {
-			errs = append(errs, fmt.Errorf("files.%s: %s: %w", name, path, err))
+			return nil, false, fmt.Errorf("files.%s: %w", name, err)
 		}
-		out[name] = digest
+		missing = missing || !held
 	}
-	return out, errors.Join(errs...)
+	return digests, missing, nil
+}
+
+func (s *session) supplyFile(ctx context.Context, c *client, up *upload, dryRun bool) (held bool, err error) {
+	if dryRun {
+		st, err := up.held(ctx, c)
+		return st.GetComplete(), err
+	}
+	_, err = s.push(ctx, c, up)
+	return true, err
 }
 
 func hash(r io.Reader) (digest string, n int64, err error) {
 	h := sha256.New()
 	n, err = io.Copy(h, r)
 	return "sha256:" + hex.EncodeToString(h.Sum(nil)), n, err
-}
-
-// specification converts a service file whose artifact the agent knows as ref.
-func specification(f *spec.File, ref string) (*pb.ServiceSpec, error) {
-	files, err := digests(f.Files)
-	if err != nil {
-		return nil, err
-	}
-	return f.ToProto(ref, files), nil
 }

@@ -156,9 +156,12 @@ func (s *session) upgrade(ctx context.Context, c *client, p *plan, wait string) 
 	}
 	req.Artifact = ref
 	if p.file != nil {
-		if req.Spec, err = specification(p.file, ref); err != nil {
+		files, lacks, err := s.supplyFiles(ctx, c, p.file.Files, req.GetValidateOnly())
+		if err != nil {
 			return err
 		}
+		missing = missing || lacks
+		req.Spec = p.file.ToProto(ref, files)
 	}
 	answer, err := c.upgrades.StartUpgrade(ctx, req)
 	if missing && notThere(err) {

@@ -99,9 +99,11 @@ func slowly(address string, begun chan<- struct{}) error {
 	return err
 }
 
+// get asks on a connection of its own.
 func get(t *testing.T, address string) string {
 	t.Helper()
-	resp, err := http.Get("http://" + address + "/")
+	once := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := once.Get("http://" + address + "/")
 	if err != nil {
 		t.Fatal(err)
 	}

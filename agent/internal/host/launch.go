@@ -40,12 +40,17 @@ func (s *slot) program(l supervisor.Launch) (shim.Program, error) {
 	if err != nil {
 		return shim.Program{}, err
 	}
+	files, err := s.host.placeFiles(l.Spec, scratch, id)
+	if err != nil {
+		return shim.Program{}, err
+	}
 	dialect, ok := handover.FindDialect(l.Spec.Handover.Dialect)
 	if !ok {
 		return shim.Program{}, fmt.Errorf("handover dialect %q is not known", l.Spec.Handover.Dialect)
 	}
 	values := handover.Values{
-		Artifact: path, Service: l.Service, Generation: l.For, GenerationDir: scratch, Sockets: l.Spec.Announced(),
+		Artifact: path, Service: l.Service, Generation: l.For, GenerationDir: scratch,
+		Sockets: l.Spec.Announced(), Files: files,
 	}
 	announced := dialect.Announce(values.Sockets, l.For)
 	argv := argvOf(l.Spec, announced.Args, values)
@@ -64,13 +69,17 @@ func (s *slot) program(l supervisor.Launch) (shim.Program, error) {
 	if err != nil {
 		return shim.Program{}, err
 	}
+	env, err := s.environment(l, id, announced, values)
+	if err != nil {
+		return shim.Program{}, err
+	}
 	names := make([]string, len(l.Spec.Sockets))
 	for i, sock := range l.Spec.Sockets {
 		names[i] = sock.Name
 	}
 	return shim.Program{
 		Instance: l.Instance, Generation: l.Generation, Path: argv[0], Argv: argv,
-		Env: s.environment(l, id, announced, values), PIDEnv: announced.PIDEnv, ParentPIDEnv: announced.ParentPIDEnv,
+		Env: env, PIDEnv: announced.PIDEnv, ParentPIDEnv: announced.ParentPIDEnv,
 		Ack: announced.AckEnv != "", Handshake: hs, Dir: l.Spec.WorkingDirectory,
 		User: id.shimUser(), NoNewPrivs: !id.root(), Umask: programUmask, Cgroup: string(group), Sockets: names, Log: log,
 		Restart: shim.Restart{Restart: l.Spec.Restart, Budget: restartBudget},
@@ -100,10 +109,19 @@ func argvOf(spec service.Spec, flags []string, v handover.Values) []string {
 	return argv
 }
 
-// environment is complete: a program inherits nothing of the agent's.
-func (s *slot) environment(l supervisor.Launch, id identity, a handover.Announcement, v handover.Values) []string {
-	env := []string{defaultPath}
-	env = append(env, id.env()...)
+// environment is complete: a program inherits nothing of the agent's. Where a name
+// occurs twice, what comes later here wins.
+func (s *slot) environment(l supervisor.Launch, id identity, a handover.Announcement, v handover.Values) ([]string, error) {
+	env := append([]string{defaultPath}, id.env()...)
+	if l.Spec.EnvFile != "" {
+		read, err := readEnvFile(l.Spec.EnvFile)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range sortedKeys(read) {
+			env = append(env, name+"="+read[name])
+		}
+	}
 	for _, declared := range []map[string]string{l.Spec.Env, l.Spec.Handover.Env} {
 		for _, name := range sortedKeys(declared) {
 			env = append(env, name+"="+v.Expand(declared[name]))
@@ -115,10 +133,26 @@ func (s *slot) environment(l supervisor.Launch, id identity, a handover.Announce
 	if a.AckEnv != "" {
 		env = append(env, a.AckEnv+"="+shim.AckPath(s.dir))
 	}
-	return append(env,
+	return lastOfEach(append(env,
 		"NOTIFY_SOCKET="+shim.NotifyPath(s.dir),
 		"GRACEFLEET_SERVICE="+l.Service,
-		"GRACEFLEET_GENERATION="+strconv.Itoa(l.For))
+		"GRACEFLEET_GENERATION="+strconv.Itoa(l.For))), nil
+}
+
+// lastOfEach keeps one assignment of each name: getenv(3) would find the first.
+func lastOfEach(env []string) []string {
+	last := map[string]int{}
+	for i, kv := range env {
+		name, _, _ := strings.Cut(kv, "=")
+		last[name] = i
+	}
+	var out []string
+	for i, kv := range env {
+		if name, _, _ := strings.Cut(kv, "="); last[name] == i {
+			out = append(out, kv)
+		}
+	}
+	return out
 }
 
 // tableflipReady is what a program of tableflip writes once it is ready.

@@ -17,13 +17,24 @@ import (
 
 const hostPrefix = "host:"
 
-// Vet says whether an artifact is there and can run on this machine.
-func (h *Host) Vet(_ context.Context, artifact string) (version string, err error) {
-	if path, ok := strings.CutPrefix(artifact, hostPrefix); ok {
+// Vet says whether an artifact and its files are there, and can be used on this
+// machine.
+func (h *Host) Vet(_ context.Context, spec service.Spec) (version string, err error) {
+	for _, name := range sortedKeys(spec.Files) {
+		if _, err := h.store.GetArtifact(spec.Files[name]); err != nil {
+			return "", fmt.Errorf("files.%s: %w", name, vetted(err))
+		}
+	}
+	if spec.EnvFile != "" {
+		if _, err := readEnvFile(spec.EnvFile); err != nil {
+			return "", fmt.Errorf("%w: %w", supervisor.ErrNotExecutable, err)
+		}
+	}
+	if path, ok := strings.CutPrefix(spec.Artifact, hostPrefix); ok {
 		_, err := h.store.HostArtifact(path)
 		return "", vetted(err)
 	}
-	a, err := h.store.GetArtifact(artifact)
+	a, err := h.store.GetArtifact(spec.Artifact)
 	if err != nil {
 		return "", vetted(err)
 	}

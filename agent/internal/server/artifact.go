@@ -33,7 +33,9 @@ func (a *artifactService) UploadArtifact(stream uploadStream) error {
 	if err != nil {
 		return err
 	}
-	upload, committed, err := a.store.BeginUpload(h.GetDigest(), h.GetSizeBytes(), h.GetFileName(), storedLabels(h))
+	upload, committed, err := a.store.BeginUpload(h.GetDigest(), h.GetSizeBytes(), store.UploadOptions{
+		Name: h.GetFileName(), Labels: storedLabels(h), Data: h.GetData(),
+	})
 	if err != nil {
 		return err
 	}
@@ -143,7 +145,7 @@ func (a *artifactService) message(x store.Artifact) *pb.Artifact {
 	delete(labels, service.VersionLabel)
 	return &pb.Artifact{
 		Digest: x.Digest, SizeBytes: x.Size, CreateTime: newTimestamp(x.Created), FileName: x.Name,
-		Version: x.Labels[service.VersionLabel], UsedBy: a.users(x.Digest), Labels: labels,
+		Version: x.Labels[service.VersionLabel], UsedBy: a.users(x.Digest), Labels: labels, Data: x.Data,
 	}
 }
 

@@ -38,10 +38,9 @@ func (c *checker) spec(name string, m *pb.ServiceSpec) service.Spec {
 }
 
 func (c *checker) fromSpec(name string, m *pb.ServiceSpec) service.Spec {
-	c.later(m.GetEnvFile() != "", "env_file")
-	c.later(len(m.GetFiles()) > 0, "files")
 	s := service.Spec{
 		Name: name, Artifact: m.GetArtifact(), Command: slices.Clone(m.GetCommand()), Args: slices.Clone(m.GetArgs()),
+		Files: maps.Clone(m.GetFiles()), EnvFile: m.GetEnvFile(),
 		Env: maps.Clone(m.GetEnv()), User: m.GetUser(), WorkingDirectory: m.GetWorkingDirectory(),
 		Preset:   m.GetPreset(),
 		Handover: service.Handover{Dialect: m.GetHandover().GetDialect(), Env: maps.Clone(m.GetHandover().GetEnv())},
@@ -119,7 +118,7 @@ func fromTLS(m *pb.TlsProbe) *service.TLSProbe {
 func toSpec(s service.Spec) *pb.ServiceSpec {
 	m := &pb.ServiceSpec{
 		Artifact: s.Artifact, Command: slices.Clone(s.Command), Args: slices.Clone(s.Args), Env: maps.Clone(s.Env),
-		User: s.User, WorkingDirectory: s.WorkingDirectory, Preset: s.Preset,
+		Files: maps.Clone(s.Files), EnvFile: s.EnvFile, User: s.User, WorkingDirectory: s.WorkingDirectory, Preset: s.Preset,
 		Handover:  &pb.Handover{Dialect: s.Handover.Dialect, Env: maps.Clone(s.Handover.Env)},
 		Readiness: &pb.Readiness{Timeout: durationpb.New(s.Readiness.Timeout), Probe: toProbe(s.Readiness.Probe)},
 		Upgrade:   toUpgradePolicy(s.Upgrade), Drain: toDrainPolicy(s.Drain), Restart: toRestartPolicy(s.Restart),

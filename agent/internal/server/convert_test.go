@@ -68,8 +68,6 @@ func TestUnsetAndZeroDiffer(t *testing.T) {
 
 func TestWhatIsForLaterIsRefused(t *testing.T) {
 	for field, m := range map[string]*pb.ServiceSpec{
-		"env_file":              {EnvFile: "/etc/x"},
-		"files":                 {Files: map[string]string{"a": "b"}},
 		"upgrade.overlap":       {Upgrade: &pb.UpgradePolicy{Overlap: "none"}},
 		"upgrade.overlap_limit": {Upgrade: &pb.UpgradePolicy{OverlapLimit: durationpb.New(1)}},
 		"drain.nudge":           {Drain: &pb.DrainPolicy{Nudge: durationpb.New(1)}},

@@ -39,7 +39,7 @@ type Supervisor interface {
 
 // Store is what the server needs of the state directory; *store.Store is one.
 type Store interface {
-	BeginUpload(digest string, size int64, name string, labels map[string]string) (u *store.Upload, committed int64, err error)
+	BeginUpload(digest string, size int64, o store.UploadOptions) (u *store.Upload, committed int64, err error)
 	UploadStatus(digest string) (store.UploadState, error)
 	GetArtifact(digest string) (store.Artifact, error)
 	ListArtifacts() ([]store.Artifact, error)

@@ -89,6 +89,10 @@ func rowsOf(s Spec) *rows {
 	r.add("artifact", s.Artifact)
 	r.add("command", formatWords(s.Command))
 	r.add("args", formatWords(s.Args))
+	for _, name := range sortedKeys(s.Files) {
+		r.add("files."+name, s.Files[name])
+	}
+	r.add("env_file", s.EnvFile)
 	for _, name := range sortedKeys(s.Env) {
 		r.add("env."+name, "="+s.Env[name])
 	}

@@ -13,6 +13,10 @@ type Spec struct {
 	// handover in them, and in Env, are expanded at each start.
 	Command []string `json:"command,omitempty"`
 	Args    []string `json:"args,omitempty"`
+	// Files travel with the generation: digests of stored artifacts by file name.
+	Files map[string]string `json:"files,omitempty"`
+	// EnvFile on the host has more of Env; what Env says wins.
+	EnvFile string `json:"env_file,omitempty"`
 	// Env is added to the clean environment a program starts with.
 	Env map[string]string `json:"env,omitempty"`
 	// User runs the program when the agent is root; empty means the agent's own

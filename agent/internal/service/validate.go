@@ -13,6 +13,7 @@ const (
 	MaxSpecBytes = 128 << 10 // as JSON
 	MaxSockets   = 64
 	MaxSteps     = 100
+	MaxFiles     = 64
 )
 
 const (
@@ -22,6 +23,7 @@ const (
 
 var (
 	envForm  = lazily(`\A[A-Za-z_][A-Za-z0-9_]*\z`)
+	fileForm = lazily(`\A[A-Za-z0-9][A-Za-z0-9._-]{0,99}\z`)
 	userForm = lazily(`\A[A-Za-z_][A-Za-z0-9_.-]{0,30}\$?\z`)
 )
 
@@ -33,6 +35,10 @@ func (s Spec) Validate() error {
 	c.failed("name", CheckName(s.Name))
 	c.failed("artifact", CheckArtifact(s.Artifact))
 	c.command(s)
+	c.files(s.Files)
+	if s.EnvFile != "" {
+		c.failed("env_file", checkPath(s.EnvFile))
+	}
 	c.env("env", s.Env)
 	c.failed("user", checkUser(s.User))
 	if s.WorkingDirectory != "" && s.WorkingDirectory != "/" {
@@ -88,6 +94,17 @@ func (c *checker) size(s Spec) {
 	data, err := json.Marshal(s)
 	c.failed("spec", err)
 	c.that(len(data) <= MaxSpecBytes, "spec", "%d bytes in all: at most %d", len(data), MaxSpecBytes)
+}
+
+func (c *checker) files(files map[string]string) {
+	c.that(len(files) <= MaxFiles, "files", "%d files: at most %d", len(files), MaxFiles)
+	for _, name := range sortedKeys(files) {
+		if !fileForm().MatchString(name) {
+			c.add(fmt.Sprintf("files[%.80q]", name), "a name consists of letters, digits and . _ -, at most 100 of them, and is no path")
+			continue
+		}
+		c.failed("files."+name, CheckDigest(files[name]))
+	}
 }
 
 func (c *checker) env(key string, env map[string]string) {

@@ -43,7 +43,7 @@ func (c *checker) handover(s Spec) {
 }
 
 func (c *checker) command(s Spec) {
-	values := handover.Values{Sockets: s.Announced()}
+	values := handover.Values{Sockets: s.Announced(), Files: s.Files}
 	uses := false
 	for i, word := range s.Command {
 		field := fmt.Sprintf("command[%d]", i)

@@ -22,6 +22,8 @@ type Artifact struct {
 	// Size in bytes.
 	Size   int64
 	Labels map[string]string
+	// Data is not an executable.
+	Data bool
 	// Created is when it was stored.
 	Created time.Time
 }
@@ -37,6 +39,7 @@ type metadata struct {
 	Name     string            `json:"name"`
 	Size     int64             `json:"size"`
 	Labels   map[string]string `json:"labels,omitempty"`
+	Data     bool              `json:"data,omitempty"`
 	Created  time.Time         `json:"created"`
 	Verified verified          `json:"verified"`
 }
@@ -71,7 +74,7 @@ func (s *Store) artifact(digest string) (Artifact, metadata, error) {
 	}
 	return Artifact{
 		Digest: digest, Name: m.Name, Path: filepath.Join(dir, m.Name),
-		Size: m.Size, Labels: m.Labels, Created: m.Created,
+		Size: m.Size, Labels: m.Labels, Created: m.Created, Data: m.Data,
 	}, m, nil
 }
 

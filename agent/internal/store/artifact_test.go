@@ -23,7 +23,7 @@ func script(n int) []byte {
 
 func store(t testing.TB, s *Store, data []byte, name string, labels map[string]string) Artifact {
 	t.Helper()
-	u, at, err := s.BeginUpload(sum(data), int64(len(data)), name, labels)
+	u, at, err := s.BeginUpload(sum(data), int64(len(data)), UploadOptions{Name: name, Labels: labels})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func TestUpload(t *testing.T) {
 	if _, err := os.Stat(s.path("uploads", strings.TrimPrefix(a.Digest, digestPrefix))); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the upload stayed: %v", err)
 	}
-	u, at, err := s.BeginUpload(a.Digest, a.Size, "again", nil)
+	u, at, err := s.BeginUpload(a.Digest, a.Size, UploadOptions{Name: "again"})
 	if err != nil || at != a.Size {
 		t.Fatalf("pushed again: %d, %v", at, err)
 	}
@@ -74,11 +74,11 @@ func TestUploadResumes(t *testing.T) {
 	data := script(3 << 20)
 	offset := int64(0)
 	for part := range 3 {
-		u, at, err := s.BeginUpload(sum(data), int64(len(data)), "web", nil)
+		u, at, err := s.BeginUpload(sum(data), int64(len(data)), UploadOptions{Name: "web"})
 		if err != nil || at != offset {
 			t.Fatalf("part %d goes on at %d, %v; want %d", part, at, err, offset)
 		}
-		if _, _, err := s.BeginUpload(sum(data), int64(len(data)), "web", nil); !errors.Is(err, ErrBusy) {
+		if _, _, err := s.BeginUpload(sum(data), int64(len(data)), UploadOptions{Name: "web"}); !errors.Is(err, ErrBusy) {
 			t.Errorf("a second upload beside it: %v", err)
 		}
 		if _, err := u.Write(data[at : at+1<<20]); err != nil {
@@ -157,11 +157,11 @@ func TestUploadRefusals(t *testing.T) {
 		"path":       {"sha256:../../x", 10, ErrBadDigest},
 		"upper case": {"sha256:" + strings.ToUpper(sum(good)[7:]), 10, ErrBadDigest},
 	} {
-		if _, _, err := s.BeginUpload(c.digest, c.size, "x", nil); !errors.Is(err, c.want) {
+		if _, _, err := s.BeginUpload(c.digest, c.size, UploadOptions{Name: "x"}); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
 		}
 	}
-	u, _, err := s.BeginUpload(sum(good), int64(len(good)), "x", nil)
+	u, _, err := s.BeginUpload(sum(good), int64(len(good)), UploadOptions{Name: "x"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +180,7 @@ func TestUploadRefusals(t *testing.T) {
 		"text":         {[]byte("hello\n"), sum([]byte("hello\n")), ErrNotExecutable},
 		"no shell":     {[]byte("#!/nope\n"), sum([]byte("#!/nope\n")), ErrMissingInterpreter},
 	} {
-		u, _, err := s.BeginUpload(c.digest, int64(len(c.data)), "x", nil)
+		u, _, err := s.BeginUpload(c.digest, int64(len(c.data)), UploadOptions{Name: "x"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -299,7 +299,7 @@ func TestStaleUploads(t *testing.T) {
 	s := open(t, Options{})
 	for _, age := range []time.Duration{uploadMaxAge - time.Hour, uploadMaxAge + time.Hour} {
 		data := script(int(age.Hours()) * 10)
-		u, _, err := s.BeginUpload(sum(data), int64(len(data)), "web", nil)
+		u, _, err := s.BeginUpload(sum(data), int64(len(data)), UploadOptions{Name: "web"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -362,7 +362,7 @@ func BenchmarkUpload100MiB(b *testing.B) {
 	digest := sum(data)
 	b.SetBytes(int64(len(data)))
 	for b.Loop() {
-		u, _, err := s.BeginUpload(digest, int64(len(data)), "web", nil)
+		u, _, err := s.BeginUpload(digest, int64(len(data)), UploadOptions{Name: "web"})
 		if err != nil {
 			b.Fatal(err)
 		}

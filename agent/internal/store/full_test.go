@@ -168,7 +168,7 @@ func tryUpload(s *Store, n int) error {
 }
 
 func upload(s *Store, digest string, data []byte) error {
-	u, at, err := s.BeginUpload(digest, int64(len(data)), "web", nil)
+	u, at, err := s.BeginUpload(digest, int64(len(data)), UploadOptions{Name: "web"})
 	if err != nil {
 		return err
 	}

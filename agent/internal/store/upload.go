@@ -35,27 +35,35 @@ type Upload struct {
 	ended   bool
 }
 
+// UploadOptions say what is uploaded.
+type UploadOptions struct {
+	Name   string
+	Labels map[string]string
+	// Data is not an executable, so nobody looks whether it could run.
+	Data bool
+}
+
 // BeginUpload starts the upload of an artifact of size bytes, or goes on with
 // an earlier one; committed is the offset to go on from. For a stored artifact
 // committed is size, and Commit returns that artifact. It fails with ErrBusy,
 // ErrEmpty, ErrTooLarge, ErrBadDigest or ErrDiskFull.
-func (s *Store) BeginUpload(digest string, size int64, name string, labels map[string]string) (u *Upload, committed int64, err error) {
+func (s *Store) BeginUpload(digest string, size int64, o UploadOptions) (u *Upload, committed int64, err error) {
 	h, err := parseDigest(digest)
 	if err != nil {
 		return nil, 0, err
 	}
 	switch {
 	case size <= 0:
-		return nil, 0, fmt.Errorf("upload of %s: %w", name, ErrEmpty)
+		return nil, 0, fmt.Errorf("upload of %s: %w", o.Name, ErrEmpty)
 	case size > s.options.UploadLimit:
-		return nil, 0, fmt.Errorf("upload of %s: %w: %d bytes, the limit is %d", name, ErrTooLarge, size, s.options.UploadLimit)
+		return nil, 0, fmt.Errorf("upload of %s: %w: %d bytes, the limit is %d", o.Name, ErrTooLarge, size, s.options.UploadLimit)
 	}
 	if err := s.claim(digest); err != nil {
 		return nil, 0, err
 	}
 	u = &Upload{
 		store: s, digest: digest, dir: s.path("uploads", h), sum: sha256.New(),
-		info: uploadInfo{Name: fileName(name), Size: size, Labels: labels},
+		info: uploadInfo{Name: fileName(o.Name), Size: size, Labels: o.Labels, Data: o.Data},
 	}
 	if _, err := s.Verify(digest); err == nil {
 		u.written = size
@@ -63,7 +71,7 @@ func (s *Store) BeginUpload(digest string, size int64, name string, labels map[s
 	}
 	if err := u.open(); err != nil {
 		_ = u.giveUp()
-		return nil, 0, fmt.Errorf("upload of %s: %w", name, diskFull(err))
+		return nil, 0, fmt.Errorf("upload of %s: %w", o.Name, diskFull(err))
 	}
 	return u, u.written, nil
 }
@@ -220,6 +228,9 @@ func (u *Upload) check() error {
 	if got := digestOf(u.sum); got != u.digest {
 		return fmt.Errorf("upload of %s: %w: want %s, received %s; push it again", u.info.Name, ErrDigestMismatch, u.digest, got)
 	}
+	if u.info.Data {
+		return nil
+	}
 	_, err := inspect(u.info.Name, u.file, u.info.Size)
 	return err
 }
@@ -238,7 +249,7 @@ func (u *Upload) publish() error {
 		return err
 	}
 	m := metadata{
-		Name: u.info.Name, Size: u.info.Size, Labels: u.info.Labels,
+		Name: u.info.Name, Size: u.info.Size, Labels: u.info.Labels, Data: u.info.Data,
 		Created: time.Now().UTC(), Verified: u.store.look(info),
 	}
 	if err := u.store.writeMetadata(u.dir, m); err != nil {

@@ -20,6 +20,7 @@ type uploadInfo struct {
 	Name   string            `json:"name"`
 	Size   int64             `json:"size"`
 	Labels map[string]string `json:"labels,omitempty"`
+	Data   bool              `json:"data,omitempty"`
 }
 
 // UploadState says how far an upload has come.

@@ -20,7 +20,7 @@ func (s *Supervisor) Apply(ctx context.Context, r ApplyRequest) (ApplyResult, er
 	if err := s.addressesFree(ctx, r.Spec); err != nil {
 		return ApplyResult{}, err
 	}
-	version, err := s.host.Vet(ctx, r.Spec.Artifact)
+	version, err := s.host.Vet(ctx, r.Spec)
 	if err != nil {
 		return ApplyResult{}, err
 	}

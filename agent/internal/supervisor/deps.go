@@ -30,9 +30,9 @@ type Host interface {
 	Adopt(ctx context.Context, in SlotIntent) (Slot, error)
 	// Steering is the switch of one service's slots.
 	Steering(service string) Steering
-	// Vet says whether an artifact is there and can run, and the version it was
-	// pushed with.
-	Vet(ctx context.Context, artifact string) (version string, err error)
+	// Vet says whether what a specification runs is there and can run, and the
+	// version its artifact was pushed with.
+	Vet(ctx context.Context, spec service.Spec) (version string, err error)
 	// Conflict says who else holds an address; nil when nobody does.
 	Conflict(ctx context.Context, a service.Address, ours []Slot) error
 	// MemoryFor says whether another program like the ones in a slot fits.

@@ -170,10 +170,17 @@ func (r *record) keptNumbers() map[int]bool {
 
 // artifacts are the artifacts that must not be collected.
 func (r *record) artifacts() map[string]bool {
-	out := map[string]bool{r.Spec.Artifact: true}
+	out := map[string]bool{}
+	use := func(s service.Spec) {
+		out[s.Artifact] = true
+		for _, digest := range s.Files {
+			out[digest] = true
+		}
+	}
+	use(r.Spec)
 	for _, p := range r.Generations {
 		if p.Spec != nil {
-			out[p.Artifact] = true
+			use(*p.Spec)
 		}
 	}
 	return out

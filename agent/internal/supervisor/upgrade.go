@@ -196,7 +196,7 @@ func (o *owner) vet(ctx context.Context, spec service.Spec, slots []Slot, active
 	if err := o.sup.addressesFree(ctx, spec); err != nil {
 		return "", err
 	}
-	if version, err = o.host.Vet(ctx, spec.Artifact); err != nil {
+	if version, err = o.host.Vet(ctx, spec); err != nil {
 		return "", err
 	}
 	if err := o.sup.conflicts(ctx, spec, slots); err != nil {

@@ -1,0 +1,85 @@
+//go:build linux
+
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
+	"github.com/gracefleet/gracefleet/e2e/harness"
+)
+
+// nginxConfSays is nginx.conf with another answer.
+func (s *service) nginxConfSays(t *testing.T, what string) {
+	t.Helper()
+	conf := strings.NewReplacer("DIR", s.Dir, "ADDRESS", s.address, "hello", what).Replace(nginxConf)
+	if err := os.WriteFile(filepath.Join(s.Dir, "nginx.conf"), []byte(conf), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A change of configuration alone is an upgrade like any other: the same program
+// in a new generation, with its files; a rollback brings the old files back.
+func TestConfigurationIsUpgradedAndRolledBack(t *testing.T) {
+	s := startKnown(t, "nginx", "upgrade: {soak: 0s}\n")
+	s.spec = strings.Replace(s.spec, "args: [-e, stderr, -c, "+s.Dir+"/nginx.conf]", "args: [-e, stderr, -c, \"{file:nginx.conf}\"]\nfiles: {nginx.conf: nginx.conf}", 1)
+	l := s.load(rate()/2, rate()/2, nil)
+	answered(t, l, 50)
+	file := filepath.Join(s.Dir, "web.yaml")
+	if err := os.WriteFile(file, []byte(s.spec), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, what := range []string{"one", "two"} {
+		s.nginxConfSays(t, what)
+		if dry := s.Ctl(t, "upgrade", "-f", file, "--dry-run"); dry.Code != 3 {
+			t.Errorf("a dry run of a changed configuration: %v", dry)
+		}
+		s.CtlOK(t, "upgrade", "-f", file)
+		if who := get(t, s.address); who != what+"\n" {
+			t.Errorf("after the upgrade %q answers, want %q", who, what)
+		}
+		answered(t, l, 50)
+	}
+	// The file on the operator's machine is no longer looked at.
+	s.nginxConfSays(t, "three")
+	s.CtlOK(t, "rollback", "web")
+	if who := get(t, s.address); who != "one\n" {
+		t.Errorf("after the rollback %q answers, want one", who)
+	}
+	s.nginxConfSays(t, "one")
+	if r := s.Ctl(t, "upgrade", "-f", file); r.Code != 0 || !strings.Contains(r.Stdout+r.Stderr, "unchanged") {
+		t.Logf("the same configuration again: %v", r)
+	}
+	answered(t, l, 50)
+	unharmed(t, l)
+}
+
+// Secrets stay on the host: the service file names a file of them.
+func TestEnvFile(t *testing.T) {
+	secrets := filepath.Join(t.TempDir(), "secrets")
+	if err := os.WriteFile(secrets, []byte("# for the test\nVERSION='from the file'\nPYTHONDONTWRITEBYTECODE=1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := startKnown(t, "gunicorn", "upgrade: {soak: 0s}\n")
+	s.spec = strings.Replace(s.spec, "env: {VERSION: v1, PYTHONDONTWRITEBYTECODE: '1'}", "env_file: "+secrets, 1)
+	s.CtlOK(t, "upgrade", "-f", s.Spec(t, s.spec))
+	if who := get(t, s.address); !strings.Contains(who, "version=from the file") {
+		t.Errorf("%q answers", who)
+	}
+	if out := s.CtlOK(t, "status", "web", "-o", "json") + s.CtlOK(t, "history", "web", "-o", "json"); strings.Contains(out, "from the file") {
+		t.Errorf("a secret is shown: %s", out)
+	}
+	if err := os.WriteFile(secrets, []byte("no assignment\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	pid := harness.Active(s.Status(t, "web")).GetPid()
+	if r := s.Ctl(t, "restart", "web"); r.Code != 1 || !strings.Contains(r.Stderr, secrets+":1: want KEY=VALUE") {
+		t.Errorf("an env_file that cannot be read: %v", r)
+	}
+	if g := harness.Active(s.Status(t, "web")); g.GetPid() != pid || g.GetState() != pb.Generation_STATE_ACTIVE {
+		t.Errorf("the active generation became %v", g)
+	}
+}
