@@ -3,8 +3,15 @@
 package e2e
 
 import (
+	"bufio"
+	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -121,4 +128,82 @@ func TestTooManyGenerations(t *testing.T) {
 		c.Close()
 	}
 	s.awaitAlone(awaitLimit)
+}
+
+// Clients that keep idle connections would keep an old generation for ever: a
+// nudge has the program close those, of its own accord.
+func TestNudge(t *testing.T) {
+	harness.Need(t, os.Geteuid() == 0, "taking a descriptor out of a program needs root")
+	for _, name := range []string{"nginx", "node", "python", "gracehttp"} {
+		t.Run(name, func(t *testing.T) {
+			s := startKnown(t, name, "upgrade: {soak: 0s}\ndrain: {nudge: 300ms}\n")
+			idle := make([]net.Conn, 20)
+			for i := range idle {
+				c, err := net.Dial("tcp", s.address)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer c.Close()
+				if err := exchange(c); err != nil {
+					t.Fatal(err)
+				}
+				idle[i] = c
+			}
+			l := s.load(100, 0, nil)
+			s.CtlOK(t, "restart", "web")
+			g := s.await(1, pb.Generation_STATE_STOPPED)
+			if g.GetExit().GetSignal() == int32(syscall.SIGKILL) {
+				t.Errorf("the old generation was ended by force: %v", g)
+			}
+			for _, c := range idle {
+				_ = c.SetReadDeadline(time.Now().Add(awaitLimit))
+				if n, err := c.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
+					t.Errorf("an idle connection ended with %d bytes, %v; want a polite end", n, err)
+				}
+			}
+			unharmed(t, l)
+		})
+	}
+}
+
+// exchange makes one request on a connection that stays.
+func exchange(c net.Conn) error {
+	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		return err
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	_, err = io.Copy(io.Discard, resp.Body)
+	return err
+}
+
+// At the deadline connections can be reset instead of the program killed: it ends
+// by itself, and the operator reads whose they were.
+func TestConnectionsAreClosedAtTheDeadline(t *testing.T) {
+	harness.Need(t, os.Geteuid() == 0, "resetting somebody's connections needs root")
+	s := startKnown(t, "nginx", "upgrade: {soak: 0s}\ndrain: {mode: signal, timeout: 300ms, at_deadline: close_connections}\n")
+	c, err := net.Dial("tcp", s.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, "GET /slow HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	get(t, s.address)
+	s.CtlOK(t, "restart", "web")
+	g := s.await(1, pb.Generation_STATE_STOPPED)
+	if x := g.GetExit(); x.GetCode() != 0 || x.GetSignal() != 0 {
+		t.Errorf("the program ended by %v, want by itself", x)
+	}
+	want := "1 connections were reset at its deadline: " + c.LocalAddr().String()
+	if events := s.CtlOK(t, "events", "web"); !strings.Contains(events, want) {
+		t.Errorf("no event says %q:\n%s", want, events)
+	}
+	if _, err := io.Copy(io.Discard, c); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the connection ended by %v, want a reset", err)
+	}
 }

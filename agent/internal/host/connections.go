@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"net/netip"
 	"os"
 	"sync"
 	"time"
@@ -212,6 +213,16 @@ func (s *slot) Count(ctx context.Context) (supervisor.Count, error) {
 		}
 	}
 	return out, err
+}
+
+// Nudge has the program close connections that were idle for that long.
+func (s *slot) Nudge(ctx context.Context, quiet time.Duration) (int, error) {
+	return socket.Nudge(ctx, s.scope(), quiet)
+}
+
+// CloseConnections resets the slot's open connections.
+func (s *slot) CloseConnections(ctx context.Context) ([]netip.AddrPort, error) {
+	return socket.Destroy(ctx, s.scope())
 }
 
 // WatchCount counts them until ctx ends.

@@ -40,14 +40,21 @@ func fromSteps(list []*pb.CanaryStep) []service.Step {
 	return out
 }
 
+// What DrainPolicy.at_deadline may be.
+const (
+	atDeadlineKill  = "kill"
+	atDeadlineClose = "close_connections"
+)
+
 func (c *checker) fromDrain(m *pb.DrainPolicy) service.Drain {
-	c.later(m.GetNudge().AsDuration() != 0, "drain.nudge")
-	c.later(m.GetAtDeadline() != "" && m.GetAtDeadline() != "kill", "drain.at_deadline")
+	at := m.GetAtDeadline()
+	c.that(at == "" || at == atDeadlineKill || at == atDeadlineClose, "drain.at_deadline", "want kill or close_connections")
 	d := service.Drain{
 		Mode:           service.DrainMode(m.GetMode()),
 		Patience:       c.durationOr("drain.patience", m.GetPatience(), 0),
 		Timeout:        c.positive("drain.timeout", m.GetTimeout()),
 		MaxGenerations: int(m.GetMaxGenerations()),
+		Nudge:          c.durationOr("drain.nudge", m.GetNudge(), 0), CloseConnections: at == atDeadlineClose,
 	}
 	if m.GetSignal() != "" {
 		number, err := service.ParseSignal(m.GetSignal())
@@ -81,10 +88,17 @@ func toUpgradePolicy(u service.Upgrade) *pb.UpgradePolicy {
 }
 
 func toDrainPolicy(d service.Drain) *pb.DrainPolicy {
-	return &pb.DrainPolicy{
+	m := &pb.DrainPolicy{
 		Mode: string(d.Mode), Patience: durationpb.New(d.Patience), Signal: service.SignalName(d.Signal),
-		Timeout: durationpb.New(d.Timeout), MaxGenerations: count(d.MaxGenerations),
+		Timeout: durationpb.New(d.Timeout), MaxGenerations: count(d.MaxGenerations), AtDeadline: atDeadlineKill,
 	}
+	if d.Nudge != 0 {
+		m.Nudge = durationpb.New(d.Nudge)
+	}
+	if d.CloseConnections {
+		m.AtDeadline = atDeadlineClose
+	}
+	return m
 }
 
 func toRestartPolicy(r service.Restart) *pb.RestartPolicy {

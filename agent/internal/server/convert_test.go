@@ -70,8 +70,6 @@ func TestWhatIsForLaterIsRefused(t *testing.T) {
 	for field, m := range map[string]*pb.ServiceSpec{
 		"upgrade.overlap":       {Upgrade: &pb.UpgradePolicy{Overlap: "none"}},
 		"upgrade.overlap_limit": {Upgrade: &pb.UpgradePolicy{OverlapLimit: durationpb.New(1)}},
-		"drain.nudge":           {Drain: &pb.DrainPolicy{Nudge: durationpb.New(1)}},
-		"drain.at_deadline":     {Drain: &pb.DrainPolicy{AtDeadline: "close_connections"}},
 	} {
 		m.Artifact = "host:/bin/web"
 		c := &checker{}

@@ -109,6 +109,12 @@ func rowsOf(s Spec) *rows {
 	r.upgrade(s.Upgrade)
 	r.add("drain.mode", string(s.Drain.Mode))
 	r.add("drain.patience", formatDuration(s.Drain.Patience))
+	if s.Drain.Nudge != 0 {
+		r.add("drain.nudge", formatDuration(s.Drain.Nudge))
+	}
+	if s.Drain.CloseConnections {
+		r.add("drain.at_deadline", "close_connections")
+	}
 	r.add("drain.signal", formatSignal(s.Drain.Signal))
 	r.add("drain.timeout", formatDuration(s.Drain.Timeout))
 	r.add("drain.max_generations", fmt.Sprint(s.Drain.MaxGenerations))

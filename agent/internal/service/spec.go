@@ -165,10 +165,16 @@ type Drain struct {
 	Mode DrainMode `json:"mode"`
 	// Patience bounds the wait of DrainPatient; 0 is unlimited.
 	Patience time.Duration `json:"patience,omitempty"`
+	// Nudge is how long a connection must have been idle for a patient drain to
+	// close it; 0 is never.
+	Nudge time.Duration `json:"nudge,omitempty"`
 	// Signal is the drain signal's number.
 	Signal int `json:"signal"`
 	// Timeout counts from the signal; at its end the generation is killed.
 	Timeout time.Duration `json:"timeout"`
+	// CloseConnections has the connections reset at that end first, so that the
+	// program may end by itself.
+	CloseConnections bool `json:"close_connections,omitempty"`
 	// MaxGenerations that may be alive at once, the active one included.
 	MaxGenerations int `json:"max_generations"`
 }

@@ -44,6 +44,10 @@ func (c *checker) drain(s Spec) {
 		c.add("drain.mode", "%.80q is not known: want patient or signal", d.Mode)
 	}
 	c.duration("drain.patience", d.Patience, 0, 365*day)
+	if d.Nudge != 0 {
+		c.duration("drain.nudge", d.Nudge, 100*time.Millisecond, day)
+		c.that(d.Mode == DrainPatient, "drain.nudge", "is of no use with mode: signal")
+	}
 	c.that(d.Patience <= 0 || d.Mode != DrainSignal, "drain.patience", "is of no use with mode: signal")
 	c.that(d.Mode != DrainPatient || d.Patience != 0 || s.countable(), "drain.patience",
 		"datagram sockets have no connections to wait for: set a limit, or mode: signal")

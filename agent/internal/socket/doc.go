@@ -23,6 +23,7 @@
 //   - count.go: what a count holds, and the scope it is taken over
 //   - dump.go: one count, by cgroup, by process or by path
 //   - destroyed.go: the stream of destroyed sockets
+//   - disconnect.go: close idle ones politely, reset what is left
 //   - watch.go: a live count while a slot drains
 //
 // Private ways in:

@@ -50,8 +50,16 @@ func (s Scope) requests() []inetRequest {
 }
 
 func (s Scope) listInet(conns map[uint64]connection) (known bool, err error) {
+	return s.visitInet(func(c *inetSock) {
+		conns[c.cookie] = connection{class: classify(c), bytes: uint64(c.rqueue) + uint64(c.wqueue), peer: unmap(c.remote)}
+	})
+}
+
+// visitInet calls visit with each tcp connection of the scope; known is false
+// where they cannot be told.
+func (s Scope) visitInet(visit func(*inetSock)) (known bool, err error) {
 	if s.Cgroup != 0 && !s.lacks.cgroupFilter {
-		err := s.listBy(conns, s.Cgroup, func(*inetSock) bool { return true })
+		err := s.visitBy(s.Cgroup, visit)
 		// Kernels before 5.9 do not know the filter.
 		if err == nil || !errors.Is(err, unix.EINVAL) {
 			return err == nil, err
@@ -67,16 +75,20 @@ func (s Scope) listInet(conns map[uint64]connection) (known bool, err error) {
 	if held == nil {
 		return false, nil
 	}
-	err = s.listBy(conns, 0, func(c *inetSock) bool { return held[c.inode] })
+	err = s.visitBy(0, func(c *inetSock) {
+		if held[c.inode] {
+			visit(c)
+		}
+	})
 	return err == nil, err
 }
 
-func (s Scope) listBy(conns map[uint64]connection, cgroup uint64, ours func(*inetSock) bool) error {
+func (s Scope) visitBy(cgroup uint64, visit func(*inetSock)) error {
 	for _, r := range s.requests() {
 		r.cgroup = cgroup
 		err := inetDump(r, func(c *inetSock) {
-			if ours(c) && !s.excepted(c.cookie) {
-				conns[c.cookie] = connection{class: classify(c), bytes: uint64(c.rqueue) + uint64(c.wqueue), peer: unmap(c.remote)}
+			if !s.excepted(c.cookie) {
+				visit(c)
 			}
 		})
 		if err != nil {

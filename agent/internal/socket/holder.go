@@ -53,7 +53,7 @@ func pids() []int {
 }
 
 // socketsOf returns the inodes of the sockets that a process holds.
-func socketsOf(pid int) (map[uint64]bool, error) {
+func socketsOf(pid int) (map[uint64]int, error) {
 	dir, err := os.Open(filepath.Join("/proc", strconv.Itoa(pid), "fd"))
 	if err != nil {
 		return nil, err
@@ -63,14 +63,14 @@ func socketsOf(pid int) (map[uint64]bool, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := map[uint64]bool{}
+	out := map[uint64]int{}
 	for _, n := range names {
 		target, err := os.Readlink(filepath.Join(dir.Name(), n))
 		if err != nil {
 			continue // closed meanwhile
 		}
 		if ino, ok := socketInode(target); ok {
-			out[ino] = true
+			out[ino], _ = strconv.Atoi(n)
 		}
 	}
 	return out, nil

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"net/netip"
 	"time"
 
 	"github.com/gracefleet/gracefleet/agent/internal/lifecycle"
@@ -111,6 +112,10 @@ type Slot interface {
 
 	// Count counts open connections once.
 	Count(ctx context.Context) (Count, error)
+	// Nudge has the program close connections that were idle for that long.
+	Nudge(ctx context.Context, quiet time.Duration) (int, error)
+	// CloseConnections resets the open ones and says whose they were.
+	CloseConnections(ctx context.Context) ([]netip.AddrPort, error)
 	// WatchCount counts them continuously.
 	WatchCount(ctx context.Context, fn func(Count)) error
 

@@ -3,6 +3,7 @@ package supervisor
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -74,6 +75,8 @@ func (o *owner) refuse(e lifecycle.Effect, sl *openSlot) func(context.Context) {
 // count follows a draining generation's connections.
 func (o *owner) count(e lifecycle.Effect, sl *openSlot) func(context.Context) {
 	patient := lifecycle.Phase(e.Step) == lifecycle.Patient
+	spec, _ := o.rec.spec(e.Program)
+	quiet := spec.Drain.Nudge
 	return func(ctx context.Context) {
 		slot, err := sl.wait(ctx)
 		if err != nil {
@@ -84,6 +87,9 @@ func (o *owner) count(e lifecycle.Effect, sl *openSlot) func(context.Context) {
 		defer watcher.Wait()
 		if patient {
 			watcher.Go(func() { idle.run(ctx, o, e, slot) })
+		}
+		if patient && quiet > 0 && !e.Force {
+			watcher.Go(func() { o.nudge(ctx, e, slot, quiet) })
 		}
 		err = slot.WatchCount(ctx, func(c Count) {
 			idle.count(c.Open)
@@ -147,6 +153,18 @@ func quiet(ctx context.Context, slot Slot) bool {
 	return err == nil && c.Open == 0
 }
 
+// nudge closes connections that are idle, as long as the drain is patient.
+func (o *owner) nudge(ctx context.Context, e lifecycle.Effect, slot Slot, quiet time.Duration) {
+	for sleep(ctx, quiet/2) == nil {
+		if _, err := slot.Nudge(ctx, quiet); err != nil && ctx.Err() == nil {
+			o.post(ctx, func() {
+				o.notice(e.Generation, true, fmt.Sprintf("idle connections cannot be closed: %v", err))
+			})
+			return
+		}
+	}
+}
+
 func (o *owner) counted(e lifecycle.Effect, c Count) {
 	o.vitals(e.Generation).count = &c
 	o.publish()
@@ -169,14 +187,16 @@ func (o *owner) signal(e lifecycle.Effect, sl *openSlot) func(context.Context) {
 
 // kill ends a program at its deadline and says what was cut.
 func (o *owner) kill(e lifecycle.Effect, sl *openSlot) func(context.Context) {
-	draining := false
-	if g := o.rec.State.Generation(e.Generation); g != nil {
-		draining = g.State == lifecycle.Draining
-	}
+	g := o.rec.State.Generation(e.Generation)
+	draining := g != nil && g.State == lifecycle.Draining
+	spec, _ := o.rec.spec(e.Program)
 	return func(ctx context.Context) {
 		slot, err := sl.wait(ctx)
 		if err != nil {
 			return
+		}
+		if draining && spec.Drain.CloseConnections {
+			o.closeConnections(ctx, e, slot)
 		}
 		c, countErr := slot.Count(ctx)
 		if cutting := c.Open - c.Waiting; draining && countErr == nil && cutting > 0 {
@@ -186,6 +206,43 @@ func (o *owner) kill(e lifecycle.Effect, sl *openSlot) func(context.Context) {
 			o.log.Error("a program could not be killed", "generation", e.Generation, "error", err)
 		}
 	}
+}
+
+const (
+	// lastChance is how long a program without connections may take to end.
+	lastChance = 5 * time.Second
+	// peersTold bounds how many an event names.
+	peersTold = 20
+)
+
+// closeConnections resets what a program holds and waits for it to end by itself.
+func (o *owner) closeConnections(ctx context.Context, e lifecycle.Effect, slot Slot) {
+	peers, err := slot.CloseConnections(ctx)
+	if err != nil && ctx.Err() == nil {
+		o.log.Warn("connections could not be closed: the program is killed", "generation", e.Generation, "error", err)
+		return
+	}
+	if len(peers) > 0 {
+		o.post(ctx, func() { o.closed(e.Generation, peers) })
+	}
+	wait, cancel := context.WithTimeout(ctx, lastChance)
+	defer cancel()
+	_, _ = slot.Await(wait, e.Instance) // the kill that follows finds out
+}
+
+// closed says whose connections were reset.
+func (o *owner) closed(generation int, peers []netip.AddrPort) {
+	if p := o.rec.generation(generation); p != nil {
+		p.Forced += len(peers)
+	}
+	text := fmt.Sprintf("%d connections were reset at its deadline:", len(peers))
+	for _, p := range peers[:min(len(peers), peersTold)] {
+		text += " " + p.String()
+	}
+	if more := len(peers) - peersTold; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	o.notice(generation, true, text)
 }
 
 func (o *owner) cut(generation, n int) {
