@@ -130,6 +130,7 @@ func (h *Host) Forget(service string, generation int) {
 
 // Close ends what the machine does for services by itself; all slots live on.
 func (h *Host) Close() {
+	h.discardAll()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, s := range h.steerings {

@@ -3,6 +3,7 @@ package host
 import (
 	"bytes"
 	"encoding/gob"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -73,6 +74,10 @@ func (s *slot) program(l supervisor.Launch) (shim.Program, error) {
 	if err != nil {
 		return shim.Program{}, err
 	}
+	spec, err := json.Marshal(l.Spec)
+	if err != nil {
+		return shim.Program{}, fmt.Errorf("encode the specification: %w", err)
+	}
 	names := make([]string, len(l.Spec.Sockets))
 	for i, sock := range l.Spec.Sockets {
 		names[i] = sock.Name
@@ -82,7 +87,7 @@ func (s *slot) program(l supervisor.Launch) (shim.Program, error) {
 		Env: env, PIDEnv: announced.PIDEnv, ParentPIDEnv: announced.ParentPIDEnv,
 		Ack: announced.AckEnv != "", Handshake: hs, Dir: l.Spec.WorkingDirectory,
 		User: id.shimUser(), NoNewPrivs: !id.root(), Umask: programUmask, Cgroup: string(group), Sockets: names, Log: log,
-		Restart: shim.Restart{Restart: l.Spec.Restart, Budget: restartBudget},
+		Restart: shim.Restart{Restart: l.Spec.Restart, Budget: restartBudget}, Spec: spec,
 	}, nil
 }
 

@@ -238,6 +238,15 @@ func (s *slot) Signal(ctx context.Context, number int, op string, sig int, stop 
 	return err
 }
 
+// Leftovers are the processes that outlived the program which started them.
+func (s *slot) Leftovers() []int {
+	st, _, _ := s.keeper.snapshot()
+	if st.Current == nil || st.Current.Alive() || st.Empty {
+		return nil
+	}
+	return s.processes()
+}
+
 // Kill ends the program with everything it started.
 func (s *slot) Kill(ctx context.Context, op string) error {
 	s.opMu.Lock()

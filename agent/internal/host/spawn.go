@@ -21,18 +21,26 @@ type spawned struct {
 	err    error
 }
 
-// Prepare starts the shim of a slot. A shim that is given nothing to do ends by
-// itself, so a decision that is never made, or an agent that dies, leaves
-// nothing behind.
+// Prepare starts the shim of a slot, unless it has. A shim that no agent is
+// connected to and that is given nothing to do ends by itself, so an agent that
+// dies leaves nothing behind.
 func (h *Host) Prepare(in supervisor.SlotIntent) {
-	s, err := h.newSlot(in)
-	if err != nil {
-		return // Open will say so
-	}
+	dir := h.shimDir(in.Service, in.Slot)
 	result := make(chan spawned, 1)
 	h.mu.Lock()
-	h.prepared[s.dir] = result
+	_, have := h.prepared[dir]
+	if !have {
+		h.prepared[dir] = result
+	}
 	h.mu.Unlock()
+	if have {
+		return
+	}
+	s, err := h.newSlot(in)
+	if err != nil {
+		result <- spawned{err: err}
+		return
+	}
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), spawnLimit)
 		defer cancel()
@@ -48,13 +56,30 @@ func (h *Host) Discard(in supervisor.SlotIntent) {
 	if result == nil {
 		return
 	}
-	got := <-result
+	(<-result).discard()
+}
+
+// discardAll ends every prepared shim.
+func (h *Host) discardAll() {
+	h.mu.Lock()
+	all := h.prepared
+	h.prepared = map[string]chan spawned{}
+	h.mu.Unlock()
+	for _, result := range all {
+		(<-result).discard()
+	}
+}
+
+func (x spawned) discard() {
+	if x.slot == nil {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), spawnLimit)
 	defer cancel()
-	if got.client != nil {
-		got.slot.abandon(ctx, got.client)
+	if x.client != nil {
+		x.slot.abandon(ctx, x.client)
 	}
-	_ = got.slot.remove(ctx)
+	_ = x.slot.remove(ctx)
 }
 
 // abandon dismisses a shim that holds nothing of value.
@@ -80,7 +105,10 @@ func (h *Host) takePrepared(ctx context.Context, s *slot) (*shim.Client, error) 
 	}
 	select {
 	case got := <-result:
-		return got.client, got.err
+		if got.client != nil && got.client.Err() == nil {
+			return got.client, nil
+		}
+		return h.spawn(ctx, s) // somebody ended it meanwhile
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}

@@ -1,6 +1,10 @@
 package shim
 
-import "github.com/gracefleet/gracefleet/agent/internal/service"
+import (
+	"encoding/json"
+
+	"github.com/gracefleet/gracefleet/agent/internal/service"
+)
 
 // Program is everything needed to run one instance.
 type Program struct {
@@ -35,6 +39,8 @@ type Program struct {
 	// Log takes stdout and stderr; empty discards them.
 	Log     string  `json:"log,omitempty"`
 	Restart Restart `json:"restart"`
+	// Spec is the service's specification, for whoever finds the shim.
+	Spec json.RawMessage `json:"spec,omitempty"`
 }
 
 // Handshake is two pipes: the program writes Ready into the first once it is, and

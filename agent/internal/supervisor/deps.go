@@ -78,6 +78,8 @@ type Slot interface {
 	// Follow reports what the program says of itself until ctx ends.
 	Follow(ctx context.Context, instance int, fn func(Saying)) error
 	Signal(ctx context.Context, instance int, op string, sig int, stop bool) error
+	// Leftovers are the processes that outlived the program which started them.
+	Leftovers() []int
 	// Kill ends the program and everything it started, and returns when it has.
 	Kill(ctx context.Context, op string) error
 

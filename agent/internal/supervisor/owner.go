@@ -33,6 +33,7 @@ type owner struct {
 	ending  map[int][]*task // cancelled tasks by slot, perhaps not yet gone
 	live    map[int]*vitals
 	timer   *time.Timer
+	spare   int  // slot whose keeper waits for the next upgrade; 0: none
 	pid     int  // what the pid file says
 	unsaved bool // the record on disk is older than rec
 	deleted bool

@@ -28,6 +28,11 @@ func (o *owner) release(e lifecycle.Effect, sl *openSlot) func(context.Context) 
 			o.post(ctx, func() { o.released(e, o.rec.Order) })
 			return
 		}
+		if left := slot.Leftovers(); len(left) > 0 {
+			o.post(ctx, func() {
+				o.notice(e.Generation, true, fmt.Sprintf("%d processes outlived the program and are killed: %v", len(left), left))
+			})
+		}
 		if err := slot.Kill(ctx, "release"); err != nil && ctx.Err() == nil {
 			o.log.Warn("what ran on a slot could not be killed", "slot", e.Slot, "error", err)
 		}

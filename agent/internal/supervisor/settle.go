@@ -90,7 +90,45 @@ func (o *owner) settle() {
 	o.grantClose()
 	o.arm()
 	o.followPID()
+	o.keepSpare()
 	o.publish()
+}
+
+// spareAfter lets an upgrade end before the next one is prepared.
+const spareAfter = 500 * time.Millisecond
+
+// keepSpare has the keeper of the next slot started ahead, while the service is at
+// rest: an upgrade need not wait for a process then.
+func (o *owner) keepSpare() {
+	next := o.rec.State.LastSlot + 1
+	a := o.rec.State.Active()
+	switch {
+	case o.rec.State.Halted || o.deleted || a == nil:
+		o.dropSpare()
+	case o.spare != next && a.Ready && !o.rec.State.Upgrading():
+		o.spare = next
+		time.AfterFunc(spareAfter, func() { o.post(o.ctx, o.prepareSpare) })
+	}
+}
+
+func (o *owner) prepareSpare() {
+	if o.spare != o.rec.State.LastSlot+1 || o.rec.State.Halted || o.deleted {
+		return
+	}
+	o.host.Prepare(o.spareIntent())
+}
+
+func (o *owner) dropSpare() {
+	if o.spare == 0 {
+		return
+	}
+	o.host.Discard(o.spareIntent())
+	o.spare = 0
+}
+
+// spareIntent is the next slot as far as it is known: its program may be another.
+func (o *owner) spareIntent() SlotIntent {
+	return SlotIntent{Service: o.name, Slot: o.spare, Generation: o.rec.State.LastNumber + 1, Spec: o.rec.Spec}
 }
 
 // unknownPID is what the pid file says before this agent wrote it.

@@ -54,6 +54,7 @@ func (o *owner) begin(b begin) (Upgrade, error) {
 	err := o.command(lifecycle.Event{Type: lifecycle.Begin, ID: id, Kind: b.kind, Plan: plan, Policy: policyOf(b.spec), Target: b.target})
 	if err != nil || o.rec.State.LastNumber < number {
 		o.host.Discard(in)
+		o.spare = 0
 	}
 	if err != nil {
 		return Upgrade{}, o.explain(err)

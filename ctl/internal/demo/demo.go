@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/gracefleet/gracefleet/ctl/internal/scratch"
 	"github.com/gracefleet/gracefleet/e2e/load"
 )
 
@@ -72,7 +73,7 @@ func Run(ctx context.Context, o Options) (r Report, err error) {
 // set finds or builds the programs and starts the agent.
 func (s *stage) set(ctx context.Context, o Options) error {
 	s.screen.title("An agent in %s, without any privilege", s.dir)
-	programs, err := findPrograms(ctx, s.dir, s.screen)
+	programs, err := scratch.Find(ctx, s.dir, func(text string) { s.screen.say("%s", text) })
 	if err != nil {
 		return err
 	}
@@ -84,7 +85,7 @@ func (s *stage) set(ctx context.Context, o Options) error {
 			return err
 		}
 	}
-	if s.agent, err = startAgent(ctx, programs, s.dir); err != nil {
+	if s.agent, err = scratch.Start(ctx, programs, s.dir); err != nil {
 		return err
 	}
 	return s.connect()
@@ -131,7 +132,7 @@ func (s *stage) cleanUp(ctx context.Context, keep, failed bool) error {
 	defer cancel()
 	err := s.endService(ctx)
 	if s.agent != nil {
-		err = errors.Join(err, s.agent.end(ctx))
+		err = errors.Join(err, s.agent.End(ctx))
 	}
 	if keep || (failed && err != nil) {
 		s.screen.say("everything is left in %s", s.dir)

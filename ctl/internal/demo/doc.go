@@ -6,8 +6,7 @@
 //   - acts.go: the acts
 //   - stage.go: what an act works with
 //   - digest.go: an artifact's name
-//   - programs.go: finding or building the agent; versions of the sample
-//   - agent.go: the agent's process
+//   - programs.go: versions of the sample
 //   - sample.go: the sample service
 //   - screen.go: what is shown
 package demo

@@ -16,6 +16,7 @@ import (
 
 	"github.com/gracefleet/gracefleet/api"
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
+	"github.com/gracefleet/gracefleet/ctl/internal/scratch"
 	"github.com/gracefleet/gracefleet/e2e/load"
 )
 
@@ -24,7 +25,7 @@ type stage struct {
 	screen *screen
 	dir    string
 	port   int
-	agent  *agent
+	agent  *scratch.Agent
 	conn   *grpc.ClientConn
 	load   *load.Load
 
@@ -35,7 +36,7 @@ type stage struct {
 const sample = "sample"
 
 func (s *stage) connect() error {
-	conn, err := api.Dial("unix:" + s.agent.socket)
+	conn, err := api.Dial("unix:" + s.agent.Socket)
 	s.conn = conn
 	return err
 }

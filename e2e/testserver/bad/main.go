@@ -20,6 +20,8 @@ var version = "dev"
 // closed by the garbage collector.
 const listenerFD = 3
 
+var with = flag.String("with", "", "address of own-port, path of lock-file and unlink-unix")
+
 var inherited = os.NewFile(listenerFD, "listener")
 
 func main() {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -39,6 +40,8 @@ var modes = map[string]mode{
 	"own-reuseport":     {first: ownReuseport},
 	"unlink-unix":       {then: unlinkUnix},
 	"spam-logs":         {then: spamLogs},
+	"own-port":          {first: ownPort},
+	"lock-file":         {first: lockFile},
 }
 
 func closeListener(s *server) {
@@ -62,8 +65,13 @@ func ownReuseport(s *server) {
 	go s.serve(ln)
 }
 
-func unlinkUnix(s *server) {
-	check(os.Remove(address()))
+// unlinkUnix removes the path of -with, or what the socket says is its own.
+func unlinkUnix(*server) {
+	path := *with
+	if path == "" {
+		path = address()
+	}
+	check(os.Remove(path))
 }
 
 // address is where the inherited socket listens.
@@ -110,4 +118,18 @@ func runChild(role string) {
 		signal.Ignore(syscall.SIGTERM, syscall.SIGHUP)
 		time.Sleep(leftoverLife)
 	}
+}
+
+// ownPort listens where nobody told it to.
+func ownPort(*server) {
+	ln, err := net.Listen("tcp", *with)
+	check(err)
+	go func() { log.Print(http.Serve(ln, nil)) }()
+}
+
+// lockFile allows one instance only.
+func lockFile(*server) {
+	f, err := os.OpenFile(*with, os.O_CREATE|os.O_EXCL, 0o600)
+	check(err)
+	f.Close()
 }

@@ -1,4 +1,4 @@
-package demo
+package scratch
 
 import (
 	"context"
@@ -13,18 +13,22 @@ import (
 	"time"
 )
 
-// agent is the demo's own agent.
-type agent struct {
+// Agent is an agent in a directory of its own.
+type Agent struct {
+	// Socket is where it answers.
+	Socket string
+	// Log is the path of what it says.
+	Log     string
 	command *exec.Cmd
-	socket  string
 	ended   chan error
 }
 
 const agentStart = 15 * time.Second
 
-// startAgent returns once the agent says that it is ready.
-func startAgent(ctx context.Context, p programs, dir string) (*agent, error) {
-	a := &agent{socket: filepath.Join(dir, "r", "graced.sock"), ended: make(chan error, 1)}
+// Start returns once the agent says that it is ready. The caller must End it, also
+// when there is an error beside it.
+func Start(ctx context.Context, p Programs, dir string) (*Agent, error) {
+	a := &Agent{Socket: filepath.Join(dir, "r", "graced.sock"), ended: make(chan error, 1)}
 	notify := filepath.Join(dir, "notify")
 	news, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: notify, Net: "unixgram"})
 	if err != nil {
@@ -36,10 +40,11 @@ func startAgent(ctx context.Context, p programs, dir string) (*agent, error) {
 		return nil, err
 	}
 	defer log.Close()
-	a.command = exec.Command(p.graced, "--state-dir", filepath.Join(dir, "s"), "--runtime-dir", filepath.Join(dir, "r"))
+	a.Log = log.Name()
+	a.command = exec.Command(p.Graced, "--state-dir", filepath.Join(dir, "s"), "--runtime-dir", filepath.Join(dir, "r"))
 	a.command.Env = append(os.Environ(), "NOTIFY_SOCKET="+notify)
 	a.command.Stdout, a.command.Stderr = log, log
-	// Ctrl-C is for the demo, which then ends the agent in order.
+	// Ctrl-C is for the command, which then ends the agent in order.
 	a.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := a.command.Start(); err != nil {
 		return nil, fmt.Errorf("start the agent: %w", err)
@@ -77,8 +82,8 @@ func awaitReady(ctx context.Context, news *net.UnixConn, ended chan error) error
 	}
 }
 
-// end tells the agent to end and waits.
-func (a *agent) end(ctx context.Context) error {
+// End tells the agent to end and waits. Its services live on.
+func (a *Agent) End(ctx context.Context) error {
 	_ = a.command.Process.Signal(syscall.SIGTERM) // it may be gone
 	select {
 	case err := <-a.ended:
