@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
 	"github.com/gracefleet/gracefleet/e2e/harness"
@@ -81,5 +82,36 @@ func TestEnvFile(t *testing.T) {
 	}
 	if g := harness.Active(s.Status(t, "web")); g.GetPid() != pid || g.GetState() != pb.Generation_STATE_ACTIVE {
 		t.Errorf("the active generation became %v", g)
+	}
+}
+
+// A reload is the program's own affair: the same process, the configuration that
+// is on the host now.
+func TestReload(t *testing.T) {
+	s := startKnown(t, "nginx", "upgrade: {soak: 0s}\n")
+	pid := harness.Active(s.Status(t, "web")).GetPid()
+	l := s.load(rate()/2, rate()/2, nil)
+	answered(t, l, 50)
+	s.nginxConfSays(t, "reloaded")
+	s.CtlOK(t, "reload", "web")
+	for deadline := time.Now().Add(awaitLimit); get(t, s.address) != "reloaded\n"; {
+		if time.Now().After(deadline) {
+			t.Fatal("the reload changes nothing")
+		}
+	}
+	if now := harness.Active(s.Status(t, "web")); now.GetPid() != pid || now.GetNumber() != 1 {
+		t.Errorf("after a reload generation %d with pid %d is active, it was 1 with %d", now.GetNumber(), now.GetPid(), pid)
+	}
+	answered(t, l, 50)
+	if seen := l.Stop(); seen.Fresh.Total() != 0 {
+		t.Errorf("a reload lost new connections:\n%v", seen)
+	}
+}
+
+// A preset whose programs cannot says so, before anything is sent.
+func TestReloadOfWhatCannot(t *testing.T) {
+	s := startKnown(t, "python", "")
+	if r := s.Ctl(t, "reload", "web"); r.Code != 1 || !strings.Contains(r.Stderr, "gracectl restart") {
+		t.Errorf("a reload of what cannot: %v", r)
 	}
 }

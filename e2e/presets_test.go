@@ -4,9 +4,11 @@ package e2e
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -17,6 +19,8 @@ import (
 // known is a program that a preset is for, as a user would declare it. DIR is the
 // service's own directory, PORT and ADDRESS where it listens.
 type known struct {
+	// version has the program say its own.
+	version string
 	// program must be installed; empty is the testserver foreign, which speaks
 	// the preset's dialect.
 	program string
@@ -102,44 +106,44 @@ asyncio.run(main())
 
 var knowns = map[string]known{
 	"nginx": {
-		program: "/usr/sbin/nginx", files: map[string]string{"nginx.conf": nginxConf, "slow": strings.Repeat("slow\n", 800)},
+		program: "/usr/sbin/nginx", version: "-v", files: map[string]string{"nginx.conf": nginxConf, "slow": strings.Repeat("slow\n", 800)},
 		spec: "preset: nginx\nargs: [-e, stderr, -c, DIR/nginx.conf]\n",
 	},
 	"haproxy": {
-		program: "/usr/sbin/haproxy", files: map[string]string{"haproxy.cfg": haproxyConf},
+		program: "/usr/sbin/haproxy", version: "-v", files: map[string]string{"haproxy.cfg": haproxyConf},
 		spec: "preset: haproxy\nargs: [-f, DIR/haproxy.cfg]\n",
 	},
 	"gunicorn": {
-		program: gunicorn, files: map[string]string{"app.py": wsgi},
+		program: gunicorn, version: "--version", files: map[string]string{"app.py": wsgi},
 		spec: "preset: gunicorn\nargs: [--workers, '2', --pythonpath, DIR, 'app:app']\nenv: {VERSION: v1, PYTHONDONTWRITEBYTECODE: '1'}\n",
 	},
 	"gunicorn gthread": {
-		program: gunicorn, files: map[string]string{"app.py": wsgi},
+		program: gunicorn, version: "--version", files: map[string]string{"app.py": wsgi},
 		spec: "preset: gunicorn\nargs: [--worker-class, gthread, --threads, '8', --pythonpath, DIR, 'app:app']\nenv: {VERSION: v1, PYTHONDONTWRITEBYTECODE: '1'}\n",
 	},
 	"uwsgi": {
-		program: "/usr/bin/uwsgi-core", files: map[string]string{"app.py": wsgi},
+		program: "/usr/bin/uwsgi-core", version: "--version", files: map[string]string{"app.py": wsgi},
 		spec: "preset: uwsgi\nenv: {VERSION: v1}\n" +
 			"args: [--plugin, python3, --master, --processes, '2', --http-socket, 'fd://{fd:http}', --chdir, DIR, --wsgi-file, app.py, --callable, app]\n",
 	},
 	"unicorn": {
-		program: "/usr/bin/unicorn", files: map[string]string{"config.ru": rack, "unicorn.rb": "worker_processes 4\n"},
+		program: "/usr/bin/unicorn", version: "--version", files: map[string]string{"config.ru": rack, "unicorn.rb": "worker_processes 4\n"},
 		spec: "preset: unicorn\nargs: [-l, HOSTPORT, -c, DIR/unicorn.rb, DIR/config.ru]\nworking_directory: DIR\n",
 	},
 	"puma": {
-		program: "/usr/bin/puma", files: map[string]string{"config.ru": rack},
+		program: "/usr/bin/puma", version: "--version", files: map[string]string{"config.ru": rack},
 		spec: "preset: puma\nargs: [-b, 'tcp://HOSTPORT', DIR/config.ru]\nworking_directory: DIR\n",
 	},
 	"starman": {
-		program: "/usr/bin/starman", files: map[string]string{"app.psgi": psgi},
+		program: "/usr/bin/starman", version: "--version", files: map[string]string{"app.psgi": psgi},
 		spec: "preset: starman\nargs: [--workers, '4', --disable-keepalive, DIR/app.psgi]\n",
 	},
 	"node": {
-		program: "/usr/bin/node", files: map[string]string{"app.js": nodeApp},
+		program: "/usr/bin/node", version: "--version", files: map[string]string{"app.js": nodeApp},
 		spec: "preset: node\nargs: [DIR/app.js]\nhandover: {env: {FD: '{fd:http}'}}\n",
 	},
 	"python": {
-		program: "/usr/bin/python3", files: map[string]string{"app.py": pythonApp},
+		program: "/usr/bin/python3", version: "--version", files: map[string]string{"app.py": pythonApp},
 		spec: "preset: python\nargs: [DIR/app.py]\nhandover: {env: {FD: '{fd:http}'}}\n",
 	},
 	"gracehttp":      {spec: "preset: gracehttp\n"},
@@ -184,12 +188,17 @@ func startKnown(t testing.TB, name string, rest string) *service {
 // Programs of all kinds are upgraded and rolled back under load, and lose nothing:
 // nobody changed them for it.
 func TestPresets(t *testing.T) {
-	for name := range knowns {
+	upgrades := 2
+	if full {
+		upgrades = 10
+	}
+	var rows []programRow
+	for _, name := range slices.Sorted(maps.Keys(knowns)) {
 		t.Run(name, func(t *testing.T) {
 			s := startKnown(t, name, "upgrade: {soak: 0s}\n")
 			l := s.load(rate()/2, rate()/2, nil)
 			answered(t, l, 50)
-			for range 2 {
+			for range upgrades {
 				s.CtlOK(t, "restart", "web")
 				answered(t, l, 50)
 			}
@@ -198,16 +207,23 @@ func TestPresets(t *testing.T) {
 			seen := unharmed(t, l)
 			s.awaitAlone(awaitLimit)
 			t.Logf("%v", seen)
+			rows = append(rows, s.row(t, name, upgrades, seen))
 		})
 	}
+	if *table != "" {
+		writeTable(t, rows)
+	}
+}
+
+// wrongSignals look right and are not.
+var wrongSignals = map[string]string{
+	"nginx": "SIGTERM", "haproxy": "SIGTERM", "gunicorn": "SIGQUIT", "unicorn": "SIGTERM", "einhorn": "SIGTERM",
 }
 
 // The signal that looks right and is not: a request under way is cut by it, and
 // answered after the preset's own.
 func TestWrongSignals(t *testing.T) {
-	for name, wrong := range map[string]string{
-		"nginx": "SIGTERM", "haproxy": "SIGTERM", "gunicorn": "SIGQUIT", "unicorn": "SIGTERM", "einhorn": "SIGTERM",
-	} {
+	for name, wrong := range wrongSignals {
 		t.Run(name+"/right", func(t *testing.T) {
 			if err := askedAcrossAnUpgrade(t, name, "drain: {mode: signal, timeout: 20s}\n"); err != nil {
 				t.Errorf("told by its own signal, it cut a request: %v", err)

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <poll.h>
 #include <unistd.h>
 
 int main(int argc, char **argv) {
@@ -15,10 +14,11 @@ int main(int argc, char **argv) {
 	int listener = atoi(argv[1]);
 	const char *gen = getenv("GRACEFLEET_GENERATION");
 	for (;;) {
-		struct pollfd p = {listener, POLLIN, 0};
-		if (poll(&p, 1, -1) < 1) continue;
 		int fd = accept(listener, NULL, NULL);
-		if (fd < 0) continue;
+		if (fd < 0) {
+			perror("accept");
+			return 1;
+		}
 		char request[4096], body[64], all[256];
 		size_t have = 0;
 		ssize_t n = 0;

@@ -5,7 +5,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <poll.h>
 #include <string>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -43,10 +42,12 @@ int main() {
 	sigaction(SIGUSR2, &action, nullptr);
 	signal(SIGPIPE, SIG_IGN);
 	while (!stopping) {
-		struct pollfd p = {listener, POLLIN, 0};
-		if (poll(&p, 1, 100) <= 0) continue;
 		int fd = accept(listener, nullptr, nullptr);
-		if (fd < 0) continue;
+		if (fd < 0) {
+			if (stopping) break; // the signal interrupted it
+			perror("accept");
+			return 1;
+		}
 		answer(fd);
 		close(fd);
 	}

@@ -24,6 +24,9 @@ type Dialect struct {
 	ParentSignals []syscall.Signal
 	// Drain is the signal by which its programs end gracefully.
 	Drain syscall.Signal
+	// Blocking programs call accept(2) and wait; those of other dialects set
+	// O_NONBLOCK themselves, or want it set.
+	Blocking bool
 	// Compares says that its programs look for the socket by address: what the
 	// program is told to listen on must be what the service file says.
 	Compares bool
@@ -46,7 +49,7 @@ var dialects = []Dialect{
 	},
 	{
 		Name: "env", Programs: "anything that takes a number from its environment or arguments",
-		Tells: "what handover.env and args say with {fd:NAME}, {fds}, {addr:NAME}", Speaks: true, Drain: syscall.SIGTERM,
+		Tells: "what handover.env and args say with {fd:NAME}, {fds}, {addr:NAME}", Speaks: true, Drain: syscall.SIGTERM, Blocking: true,
 		Trap: "the drain signal is the program's own affair: say drain.signal",
 	},
 	{

@@ -85,7 +85,7 @@ func (s *slot) program(l supervisor.Launch) (shim.Program, error) {
 	return shim.Program{
 		Instance: l.Instance, Generation: l.Generation, Path: argv[0], Argv: argv,
 		Env: env, PIDEnv: announced.PIDEnv, ParentPIDEnv: announced.ParentPIDEnv,
-		Ack: announced.AckEnv != "", Handshake: hs, Dir: l.Spec.WorkingDirectory,
+		Ack: announced.AckEnv != "", Handshake: hs, Blocking: dialect.Blocking, Dir: l.Spec.WorkingDirectory,
 		User: id.shimUser(), NoNewPrivs: !id.root(), Umask: programUmask, Cgroup: string(group), Sockets: names, Log: log,
 		Restart: shim.Restart{Restart: l.Spec.Restart, Budget: restartBudget}, Spec: spec,
 	}, nil

@@ -30,12 +30,10 @@ func (s *slot) Start(ctx context.Context, l supervisor.Launch) (int, error) {
 			return 0, startError(err)
 		}
 	}
-	if st.Current == nil {
-		if err := s.endOrphans(ctx, l.For); err != nil {
-			return 0, startError(err)
-		}
+	if st.Current != nil {
+		s.renewCgroup(l.For)
 	}
-	s.renewCgroup(l.For)
+	s.leased.Store(int64(l.For))
 	p, err := s.program(l)
 	if err != nil {
 		return 0, launchError(err)
@@ -56,29 +54,31 @@ func (s *slot) Start(ctx context.Context, l supervisor.Launch) (int, error) {
 	return i.Process.PID, nil
 }
 
-// endOrphans kills what runs in the generation's cgroup before its shim has
-// started anything: a shim before it was killed together with the agent.
-func (s *slot) endOrphans(ctx context.Context, generation int) error {
-	d, err := s.host.generationCgroup(s.intent.Service, generation)
+// programCgroup is where the slot's first program will be born; empty without
+// cgroups. What runs there lost its shim together with the agent, and is killed.
+func (s *slot) programCgroup(ctx context.Context) (string, error) {
+	d, err := s.host.generationCgroup(s.intent.Service, s.intent.Generation)
 	if err != nil || d == "" {
-		return err
+		return "", err
 	}
-	pids, err := d.Pids()
-	if err != nil || len(pids) == 0 {
-		return err
+	if pids, err := d.Pids(); err != nil || len(pids) == 0 {
+		return string(d), err
+	} else {
+		s.log.Warn("processes that lost their shim are killed: the program is started again", "pids", pids)
 	}
-	s.log.Warn("processes that lost their shim are killed: the program is started again", "pids", pids)
-	if err := d.Kill(); err != nil {
-		return err
+	if err := errors.Join(d.Kill(), d.Await(ctx)); err != nil {
+		return "", err
 	}
-	return d.Await(ctx)
+	s.removeProgramCgroup(s.intent.Generation)
+	d, err = s.host.generationCgroup(s.intent.Service, s.intent.Generation)
+	return string(d), err
 }
 
 // renewCgroup has the program start in a cgroup that never was killed: Linux 6.18
 // kills at once what is cloned into one that ever was (cgroup.kill; a process
 // that is moved in lives). One that is in use stays.
 func (s *slot) renewCgroup(generation int) {
-	if was := int(s.leased.Swap(int64(generation))); was != generation {
+	if was := int(s.leased.Load()); was != generation {
 		s.removeProgramCgroup(was)
 	}
 	s.removeProgramCgroup(generation)
@@ -269,7 +269,8 @@ func (s *slot) kill(ctx context.Context, op string) error {
 // reloadConfirmed bounds the wait for a program's answer to a reload.
 const reloadConfirmed = 2 * time.Second
 
-// Reload sends SIGHUP to a program that handles it; any other would die of it.
+// Reload sends the preset's reload signal, or SIGHUP to a program that handles it;
+// any other would die of it.
 func (s *slot) Reload(ctx context.Context) (bool, error) {
 	st, _, err := s.keeper.snapshot()
 	if err != nil {
@@ -278,13 +279,19 @@ func (s *slot) Reload(ctx context.Context) (bool, error) {
 	if !st.Current.Alive() {
 		return false, errors.New("no program runs")
 	}
-	pid := st.Current.Process.PID
-	if !handles(pid, syscall.SIGHUP) {
+	sig := syscall.SIGHUP
+	preset, known := handover.FindPreset(s.intent.Spec.Preset)
+	switch {
+	case preset.Reload != 0:
+		sig = preset.Reload
+	case known:
+		return false, fmt.Errorf("%w: %s programs cannot read their configuration again: use gracectl restart", supervisor.ErrWrongState, preset.Name)
+	case !handles(st.Current.Process.PID, sig):
 		return false, fmt.Errorf("%w: it cannot be told whether the program handles SIGHUP, of which it would die: use gracectl restart", supervisor.ErrWrongState)
 	}
 	before := st.Current.ReadyAt
 	op := fmt.Sprintf("reload-%d", time.Now().UnixNano())
-	if err := s.Signal(ctx, st.Current.Number, op, int(syscall.SIGHUP), false); err != nil {
+	if err := s.Signal(ctx, st.Current.Number, op, int(sig), false); err != nil {
 		return false, err
 	}
 	wait, cancel := context.WithTimeout(ctx, reloadConfirmed)

@@ -18,7 +18,8 @@
 //   - run.go: the process and its state
 //   - session.go: agents that connect; requests and answers
 //   - holder.go: the slot's sockets
-//   - start.go, exec.go, sigaction.go: fork, the exec stage, execve
+//   - start.go, stage.go: start an instance; fork its exec stage, perhaps ahead
+//   - exec.go, sigaction.go: the exec stage, execve
 //   - diagnose.go: why execve refused a file
 //   - notify.go, signals.go: what the program says, by datagram or signal
 //   - handshake.go: how programs of other masters say that they are ready

@@ -77,10 +77,14 @@ func parseVerdict(b []byte) *ExecError {
 	return e
 }
 
-// become changes this process step by step into the program. Limits come before
+// become changes this process step by step into the program. The log comes first,
+// which may take the shim's rights to open; limits come before
 // the identity, which could not raise them; no_new_privs after it; the directory
 // last, with the rights of the program's user.
 func become(p *Program, firstUnused int) *ExecError {
+	if e := log(p); e != nil {
+		return e
+	}
 	if e := limit(p.Nofile); e != nil {
 		return e
 	}
@@ -105,6 +109,29 @@ func become(p *Program, firstUnused int) *ExecError {
 	}
 	resetSignals()
 	return replace(p.Path, p.Argv, environment(p))
+}
+
+// log makes the log the standard output and error.
+func log(p *Program) *ExecError {
+	if p.Log == "" {
+		return nil
+	}
+	f, err := openLog(p.Log)
+	if err != nil {
+		return execError("open log", p.Log, err)
+	}
+	// A program may reopen /dev/stdout, for which it must own the file.
+	if p.User != nil {
+		if err := f.Chown(int(p.User.UID), int(p.User.GID)); err != nil {
+			return execError("chown log", p.Log, err)
+		}
+	}
+	for _, fd := range []int{1, 2} {
+		if err := unix.Dup3(int(f.Fd()), fd, 0); err != nil {
+			return execError("use log", p.Log, err)
+		}
+	}
+	return nil
 }
 
 func limit(nofile int) *ExecError {

@@ -60,6 +60,9 @@ func (s *server) open(r openRequest) (any, []*os.File, error) {
 		asked = append(asked, h)
 	}
 	s.sockets = append(s.sockets, fresh...)
+	if r.Stage != nil && s.state.Current == nil {
+		go s.stageAhead(r.Stage.Cgroup) // after the answer, which need not wait
+	}
 	return s.listeners(asked)
 }
 
@@ -139,6 +142,7 @@ func (s *server) dismiss(force bool) error {
 }
 
 func (s *server) closeSockets() {
+	s.discardStage()
 	release(s.sockets)
 	s.sockets = nil
 }

@@ -157,7 +157,11 @@ func (s *server) notified(pid int, n notification) {
 	if n.reloading {
 		s.emit(Event{Kind: EventReloading, PID: pid})
 	}
-	if n.ready {
+	switch {
+	case n.ready && c.Ready: // after a reload
+		c.ReadyAt = time.Now()
+		s.emit(Event{Kind: EventReady, PID: pid, Time: c.ReadyAt})
+	case n.ready:
 		s.becameReady(c)
 	}
 	if n.stopping && !c.Stopping {

@@ -36,6 +36,8 @@ type Program struct {
 	Cgroup string `json:"cgroup,omitempty"`
 	// Sockets by name, in descriptor order from 3, or from 5 after a Handshake.
 	Sockets []string `json:"sockets,omitempty"`
+	// Blocking clears O_NONBLOCK on the sockets instead of setting it.
+	Blocking bool `json:"blocking,omitempty"`
 	// Log takes stdout and stderr; empty discards them.
 	Log     string  `json:"log,omitempty"`
 	Restart Restart `json:"restart"`

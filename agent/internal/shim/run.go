@@ -27,6 +27,7 @@ type server struct {
 	acks     bool // the socket for acknowledgements is there
 
 	pidfd     int         // of an inherited main process, else -1
+	stage     *stage      // forked ahead, for the first program
 	streak    int         // restarts in a row by the shim itself
 	respawn   *time.Timer // pending restart
 	idle      *time.Timer

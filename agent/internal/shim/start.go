@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 	"syscall"
 	"time"
 
@@ -86,82 +85,57 @@ func (s *server) begin(byShim bool) *ExecError {
 	return nil
 }
 
-// execute forks the exec stage and waits for its verdict: the end of the
-// descriptor that execve closes, or an error.
+// execute has an exec stage become the program and waits for its verdict: the end
+// of the descriptor that execve closes, or an error.
 func (s *server) execute(p *Program) (int, *ExecError) {
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
-	if err != nil {
-		return 0, execError("open", os.DevNull, err)
-	}
-	defer null.Close()
-	log := null
-	if p.Log != "" {
-		if log, err = openLog(p.Log); err != nil {
-			return 0, execError("open log", p.Log, err)
-		}
-		defer log.Close()
-		// A program may reopen /dev/stdout, for which it must own the file.
-		if p.User != nil {
-			if err := log.Chown(int(p.User.UID), int(p.User.GID)); err != nil {
-				return 0, execError("chown log", p.Log, err)
-			}
+	for _, name := range p.Sockets {
+		// A program before this one may have changed the shared flag; one that
+		// expects it would hang in accept, one that does not would fail there.
+		if err := unix.SetNonblock(int(s.held(name).file.Fd()), !p.Blocking); err != nil {
+			return 0, execError("prepare socket", name, err)
 		}
 	}
-	ours, theirs, err := stagePipe()
-	if err != nil {
-		return 0, execError("socketpair", "", err)
+	if st := s.takeStage(p); st != nil {
+		if failed := negotiate(st.pipe, st.pid, p); failed == nil || failed.Stage != stageLost {
+			return st.pid, explained(failed)
+		}
 	}
-	defer ours.Close()
-
-	files := []uintptr{null.Fd(), log.Fd(), log.Fd()}
 	hs, err := shake(p.Handshake)
 	if err != nil {
-		unix.Close(theirs)
 		return 0, execError("handshake", "", err)
 	}
 	defer hs.closeTheirs()
-	files = append(files, hs.theirs...)
-	for _, name := range p.Sockets {
-		h := s.held(name)
-		// A program before this one may have cleared the shared flag, and one that
-		// expects it would then hang in accept.
-		if err := unix.SetNonblock(int(h.file.Fd()), true); err != nil {
-			unix.Close(theirs)
-			return 0, execError("prepare socket", name, err)
-		}
-		files = append(files, h.file.Fd())
+	st, failed := s.forkStage(p.Cgroup, p.Sockets, hs.theirs)
+	if failed == nil {
+		failed = negotiate(st.pipe, st.pid, p)
 	}
-	attr := &syscall.ProcAttr{
-		Dir:   "/",
-		Env:   []string{"GOGC=off", "GOMAXPROCS=1"},
-		Files: append(files, uintptr(theirs)),
-		Sys:   &syscall.SysProcAttr{Setsid: true},
-	}
-	pid, err := forkInto(p.Cgroup, func(cgroup int) (int, error) {
-		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = cgroup >= 0, max(cgroup, 0)
-		// The running binary itself: also when a package upgrade has replaced it.
-		return syscall.ForkExec("/proc/self/exe", []string{"graced-shim", "exec", strconv.Itoa(firstSocket + p.descriptors())}, attr)
-	})
-	unix.Close(theirs)
-	if err != nil {
+	if failed != nil {
 		hs.closeOurs()
-		return 0, execError("fork", "", err)
-	}
-	if failed := negotiate(ours, pid, p); failed != nil {
-		hs.closeOurs()
-		explain(failed)
-		return 0, failed
+		return 0, explained(failed)
 	}
 	if hs.ours != nil {
 		go s.awaitHandshake(hs.ours, p.Handshake.Ready, p.Instance)
 	}
-	return pid, nil
+	return st.pid, nil
 }
 
-// negotiate sends the stage its orders and hears how the execve went.
+func explained(failed *ExecError) *ExecError {
+	if failed != nil {
+		explain(failed)
+	}
+	return failed
+}
+
+// stageLost is where a stage failed that ended before its orders.
+const stageLost = "exec stage lost"
+
+// negotiate sends the stage its orders and hears how the execve went. It closes
+// the pipe.
 func negotiate(ours *os.File, pid int, p *Program) *ExecError {
+	defer ours.Close()
 	ours.SetDeadline(time.Now().Add(execLimit))
 	err := sendOrders(ours, stageOrders{Program: *p, Descriptors: p.descriptors()})
+	lost := err != nil
 	var verdict []byte
 	if err == nil {
 		verdict, err = io.ReadAll(ours)
@@ -169,35 +143,16 @@ func negotiate(ours *os.File, pid int, p *Program) *ExecError {
 	if err == nil && len(verdict) == 0 {
 		return nil
 	}
-	// The stage is over; SIGCHLD finds nothing to reap.
-	_ = syscall.Kill(pid, syscall.SIGKILL)
-	for {
-		if _, werr := syscall.Wait4(pid, nil, 0, nil); werr != syscall.EINTR {
-			break
-		}
-	}
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	endStage(pid)
+	switch {
+	case lost:
+		return execError(stageLost, p.Path, err)
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		return &ExecError{Stage: "exec stage", Path: p.Path, Errno: syscall.ETIMEDOUT, Detail: "a directory or file did not answer"}
-	}
-	if err != nil {
+	case err != nil:
 		return execError("exec stage", p.Path, err)
 	}
 	return parseVerdict(verdict)
-}
-
-// stagePipe is a socket pair: our end polled, theirs blocking, both closed on
-// exec until the fork passes theirs on.
-func stagePipe() (ours *os.File, theirs int, err error) {
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, -1, err
-	}
-	if err := unix.SetNonblock(pair[0], true); err != nil {
-		unix.Close(pair[0])
-		unix.Close(pair[1])
-		return nil, -1, err
-	}
-	return os.NewFile(uintptr(pair[0]), "exec stage"), pair[1], nil
 }
 
 // openLog opens a log for appending: no pipe, whose reader could die and take

@@ -1,0 +1,80 @@
+//go:build linux
+
+package e2e
+
+import (
+	"cmp"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/gracefleet/gracefleet/e2e/load"
+)
+
+// table is written by
+//
+//	GRACEFLEET_FULL=1 go test -run TestPresets -timeout 60m ./e2e -table ../docs/programs.md
+var table = flag.String("table", "", "write the table of programs to this file")
+
+// programRow is what a run showed of one program.
+type programRow struct {
+	name, version, dialect, drain string
+	upgrades                      int
+	seen                          load.Snapshot
+	control                       string
+}
+
+func (s *service) row(t *testing.T, name string, upgrades int, seen load.Snapshot) programRow {
+	t.Helper()
+	spec := s.Status(t, "web").GetService().GetSpec()
+	r := programRow{
+		name: name, version: versionOf(name), dialect: spec.GetHandover().GetDialect(),
+		drain: spec.GetDrain().GetMode() + " " + spec.GetDrain().GetSignal(), upgrades: upgrades, seen: seen, control: "-",
+	}
+	if wrong := wrongSignals[name]; wrong != "" && *table != "" {
+		t.Run("control", func(t *testing.T) {
+			if err := askedAcrossAnUpgrade(t, name, "drain: {mode: signal, signal: "+wrong+", timeout: 20s}\n"); err != nil {
+				r.control = wrong + ": the request under way was cut"
+			} else {
+				r.control = wrong + ": nothing was cut"
+			}
+		})
+	}
+	return r
+}
+
+var versionForm = regexp.MustCompile(`[0-9]+\.[0-9]+(\.[0-9]+)?`)
+
+// versionOf asks the program; those of this repository speak a protocol only.
+func versionOf(name string) string {
+	k := knowns[name]
+	if k.program == "" {
+		return "its protocol"
+	}
+	out, _ := exec.Command(k.program, k.version).CombinedOutput()
+	return cmp.Or(versionForm.FindString(string(out)), "unknown")
+}
+
+func writeTable(t *testing.T, rows []programRow) {
+	t.Helper()
+	var b strings.Builder
+	b.WriteString("# Programs that are upgraded as they are\n\n" +
+		"Written by a run: `GRACEFLEET_FULL=1 go test -run TestPresets -timeout 60m ./e2e -table ../docs/programs.md`. Each program was upgraded that\n" +
+		"often in a row, and rolled back once, at 500 requests a second on fresh connections and 500 on lasting ones. Go's restart libraries are\n" +
+		"represented by programs that speak exactly their protocol. The control sends the signal that looks right, during a request.\n\n" +
+		"| preset | version | dialect | drain | upgrades | requests | lost | wrong signal |\n|---|---|---|---|---|---|---|---|\n")
+	for _, r := range rows {
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %d | %d | %d | %s |\n",
+			r.name, r.version, r.dialect, r.drain, r.upgrades, r.seen.Answered()+r.seen.Lost(), r.seen.Lost(), r.control)
+	}
+	b.WriteString("\nKeep-alive clients that stay are left with their old generation (`patient`); `drain.nudge` has the program close idle ones. starman runs\n" +
+		"without keep-alive here: a kept connection holds one of its workers for good. Caddy and Apache are not in Debian 12 in a version that\n" +
+		"takes inherited sockets.\n")
+	if err := os.WriteFile(*table, []byte(b.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
