@@ -61,11 +61,11 @@ func (s *slot) programCgroup(ctx context.Context) (string, error) {
 	if err != nil || d == "" {
 		return "", err
 	}
-	if pids, err := d.Pids(); err != nil || len(pids) == 0 {
+	pids, err := d.Pids()
+	if err != nil || len(pids) == 0 {
 		return string(d), err
-	} else {
-		s.log.Warn("processes that lost their shim are killed: the program is started again", "pids", pids)
 	}
+	s.log.Warn("processes that lost their shim are killed: the program is started again", "pids", pids)
 	if err := errors.Join(d.Kill(), d.Await(ctx)); err != nil {
 		return "", err
 	}
