@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -70,6 +71,9 @@ func (s *session) preflight(ctx context.Context, file string) error {
 	if err := preflight.Enter(room); err != nil {
 		return err
 	}
+	// The room ends with the thread that made it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	err = room.Run()
 	var status *exec.ExitError
 	switch {

@@ -3,9 +3,11 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -113,5 +115,59 @@ func TestReloadOfWhatCannot(t *testing.T) {
 	s := startKnown(t, "python", "")
 	if r := s.Ctl(t, "reload", "web"); r.Code != 1 || !strings.Contains(r.Stderr, "gracectl restart") {
 		t.Errorf("a reload of what cannot: %v", r)
+	}
+}
+
+const writerApp = `import os, sys
+config = open(sys.argv[1]).read().strip()
+open(os.path.join(sys.argv[2], "mine"), "w").write(config)
+` + pythonApp
+
+// A program that runs as somebody else reads its files and writes to its own
+// directory, whatever the agent's umask; nobody else reads them, and the program
+// itself cannot change them.
+func TestFilesOfAnotherUser(t *testing.T) {
+	harness.Need(t, os.Geteuid() == 0, "running a program as somebody else needs root")
+	old := syscall.Umask(0o077)
+	s := &service{Agent: harness.Start(t), t: t}
+	syscall.Umask(old)
+	s.address = fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
+	public := t.TempDir()
+	for dir := public; dir != "/tmp" && dir != "/"; dir = filepath.Dir(dir) {
+		_ = os.Chmod(dir, 0o755) // the program's user must find app.py
+	}
+	if err := os.WriteFile(filepath.Join(public, "app.py"), []byte(writerApp), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(public, "secret.conf"), []byte("secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(public, "web.yaml")
+	yaml := "name: web\npreset: python\nartifact: host:/usr/bin/python3\nuser: nobody\nhandover: {env: {FD: '{fd:http}'}}\n" +
+		"args: [" + public + "/app.py, '{file:secret.conf}', '{generation_dir}']\nfiles: {secret.conf: secret.conf}\n" +
+		"sockets: [{name: http, listen: \"tcp://" + s.address + "\"}]\nupgrade: {soak: 0s}\n"
+	if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.CtlOK(t, "apply", "-f", file)
+	s.await(1, pb.Generation_STATE_ACTIVE)
+	argv, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", harness.Active(s.Status(t, "web")).GetPid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	words := strings.Split(string(argv), "\x00")
+	placed, scratch := words[2], words[3]
+	if mine, err := os.ReadFile(filepath.Join(scratch, "mine")); err != nil || string(mine) != "secret" {
+		t.Errorf("the program wrote %q, %v", mine, err)
+	}
+	var st syscall.Stat_t
+	if err := syscall.Stat(placed, &st); err != nil || st.Uid != 0 || st.Mode&0o777 != 0o440 {
+		t.Errorf("the file is of user %d with mode %o, %v", st.Uid, st.Mode&0o777, err)
+	}
+	s.CtlOK(t, "stop", "web")
+	for _, path := range []string{placed, scratch} {
+		if _, err := os.Stat(path); err == nil {
+			t.Errorf("%s is left", path)
+		}
 	}
 }

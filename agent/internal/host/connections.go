@@ -166,11 +166,11 @@ func (s *slot) Accept(ctx context.Context) (again []service.Address, err error) 
 		if l.Socket.Address.Network == service.UDP {
 			continue
 		}
+		if listen.Accepting(l.File) {
+			continue // a guard on a new address stays until the slot has weight
+		}
 		if err := listen.Unguard(l.File); err != nil {
 			return again, err
-		}
-		if listen.Accepting(l.File) {
-			continue
 		}
 		backlog := l.Socket.Backlog
 		if backlog == 0 {

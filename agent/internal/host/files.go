@@ -17,14 +17,15 @@ import (
 // maxEnvFile bounds an env_file, in bytes.
 const maxEnvFile = 1 << 20
 
-// placeFiles copies the files of a generation into its scratch directory, where
-// only its user can read them, and returns their paths. Their bytes are verified
-// here, before every start.
-func (h *Host) placeFiles(spec service.Spec, scratch string, id identity) (map[string]string, error) {
+// placeFiles copies the files of a generation to where its user can read them and
+// nobody but the agent can write, and returns their paths. Their bytes are
+// verified here, before every start.
+func (h *Host) placeFiles(spec service.Spec, generation int, id identity) (map[string]string, error) {
 	if len(spec.Files) == 0 {
 		return nil, nil
 	}
-	dir := filepath.Join(scratch, "files")
+	// Beside the scratch directory: what is in that belongs to the program.
+	dir := h.filesPath(spec.Name, generation)
 	if err := os.RemoveAll(dir); err != nil {
 		return nil, fmt.Errorf("place the generation's files: %w", err)
 	}
@@ -42,7 +43,7 @@ func (h *Host) placeFiles(spec service.Spec, scratch string, id identity) (map[s
 			return nil, fmt.Errorf("files.%s: %w", name, err)
 		}
 	}
-	return paths, chgrp(dir, id)
+	return paths, hand(dir, 0o750, id)
 }
 
 func copyFor(from, to string, id identity) error {
@@ -56,15 +57,18 @@ func copyFor(from, to string, id identity) error {
 		return err
 	}
 	_, err = io.Copy(out, in)
-	return errors.Join(err, out.Close(), chgrp(to, id))
+	return errors.Join(err, out.Close(), hand(to, 0o440, id))
 }
 
-// chgrp lets the program's group read what belongs to the agent.
-func chgrp(path string, id identity) error {
-	if os.Geteuid() != 0 {
-		return nil
+// hand lets the program's group use what belongs to the agent, whose umask is not
+// what others need.
+func hand(path string, mode os.FileMode, id identity) error {
+	if os.Geteuid() == 0 {
+		if err := os.Lchown(path, -1, id.gid); err != nil {
+			return err
+		}
 	}
-	return os.Lchown(path, -1, id.gid)
+	return os.Chmod(path, mode)
 }
 
 // readEnvFile reads assignments as systemd's EnvironmentFile= has them

@@ -88,6 +88,11 @@ func (h *Host) generationPath(service string, generation int) string {
 	return filepath.Join(h.runtimeDir, "g", service, strconv.Itoa(generation))
 }
 
+// filesPath is where the files that travel with a generation are.
+func (h *Host) filesPath(service string, generation int) string {
+	return h.generationPath(service, generation) + ".files"
+}
+
 // Steering is the switch of a service.
 func (h *Host) Steering(service string) supervisor.Steering { return h.steeringOf(service) }
 

@@ -41,7 +41,7 @@ func (s *slot) program(l supervisor.Launch) (shim.Program, error) {
 	if err != nil {
 		return shim.Program{}, err
 	}
-	files, err := s.host.placeFiles(l.Spec, scratch, id)
+	files, err := s.host.placeFiles(l.Spec, l.For, id)
 	if err != nil {
 		return shim.Program{}, err
 	}
@@ -178,7 +178,10 @@ func handshake(names [][]string) (*shim.Handshake, error) {
 // generationDir makes a generation's scratch directory, which belongs to its user.
 func (h *Host) generationDir(service string, generation int, id identity) (string, error) {
 	dir := h.generationPath(service, generation)
-	err := os.MkdirAll(filepath.Dir(dir), 0o711) // the program's user passes through
+	err := os.MkdirAll(filepath.Dir(dir), 0o711)
+	for _, above := range []string{filepath.Dir(dir), filepath.Dir(filepath.Dir(dir))} {
+		err = errors.Join(err, os.Chmod(above, 0o711)) // the program's user passes through
+	}
 	if err == nil {
 		err = os.Mkdir(dir, 0o700)
 	}

@@ -138,24 +138,30 @@ func (s *server) receiveAcks(f *os.File) {
 	}
 }
 
-// receiveAck takes one message. How it is written differs among einhorn's
-// clients; who wrote it is attested by the kernel.
+// receiveAck takes one message of the main process; nobody else is listened to.
+// How it is written differs among einhorn's clients.
 func (s *server) receiveAck(fd int) {
 	f := os.NewFile(uintptr(fd), "ack")
 	defer f.Close()
 	peer, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
-	if err != nil {
+	if err != nil || !s.isMain(int(peer.Pid)) {
 		return
 	}
 	f.SetReadDeadline(time.Now().Add(ackLimit))
-	if !saysAck(f) {
+	if !saysAck(f) || !s.isMain(int(peer.Pid)) {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if c := s.state.Current; c != nil && c.Process.PID == int(peer.Pid) {
-		s.becameReady(c)
-	}
+	s.becameReady(s.state.Current)
+}
+
+// isMain says whether a process is the program's main process.
+func (s *server) isMain(pid int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.state.Current
+	return c.Alive() && c.Process.PID == pid
 }
 
 func saysAck(f *os.File) bool {
