@@ -230,3 +230,33 @@ func (f *flows) end() {
 		f.t.Errorf("%d flows changed their generation %d times, want 2 each", flowCount, got)
 	}
 }
+
+// An address that only the new generation declares is closed to users until that
+// generation is ready, although it listens there from the start.
+func TestNewAddressIsClosedUntilReady(t *testing.T) {
+	harness.Need(t, os.Geteuid() == 0, "only root may keep users off a tcp socket")
+	s := start(t, "runtime", signalDrain)
+	added := fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
+	both := "sockets: [{name: http, listen: \"tcp://" + s.address + "\"}, {name: more, listen: \"tcp://" + added + "\"}]\n"
+	yaml := func(args, ready string) string {
+		return "name: web\nartifact: " + harness.Program(t, "bad", "v2") + "\nargs: [" + args + "]\n" + both + "ready: " + ready + "\nupgrade: {soak: 0s}\n"
+	}
+	s.CtlOK(t, "upgrade", "web", "--wait", "none", "-f", s.Spec(t, yaml("-mode=never-ready", "{notify: {}, timeout: 3s}")))
+	s.Await(t, "web", func(st *pb.ServiceStatus) bool { return harness.Generation(st, 2).GetPid() != 0 }, awaitLimit)
+	var timeout net.Error
+	if c, err := net.DialTimeout("tcp", added, 300*time.Millisecond); err == nil {
+		c.Close()
+		t.Error("a user reached the new address before its generation was ready")
+	} else if !errors.As(err, &timeout) || !timeout.Timeout() {
+		t.Errorf("the new address: %v, want silence", err)
+	}
+	s.awaitUpgrade(pb.Upgrade_STATE_FAILED)
+	s.awaitAlone(awaitLimit)
+
+	s.CtlOK(t, "upgrade", "web", "-f", s.Spec(t, yaml("-mode=ignore-term", "{notify: {}}")))
+	c, err := net.DialTimeout("tcp", added, awaitLimit)
+	if err != nil {
+		t.Fatalf("the new address once its generation is active: %v", err)
+	}
+	c.Close()
+}
