@@ -101,7 +101,7 @@ func (s *session) supplyFiles(ctx context.Context, c *client, files map[string]s
 		if err != nil {
 			return nil, false, fmt.Errorf("files.%s: %w", name, err)
 		}
-		up.header.Data = true
+		up.header.Data, up.header.Tree = true, false
 		digests[name] = up.header.Digest
 		held, err := s.supplyFile(ctx, c, up, dryRun)
 		up.close()

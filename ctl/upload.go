@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -54,7 +55,17 @@ func openUpload(path string) (*upload, error) {
 		f.Close()
 		return nil, fmt.Errorf("artifact %s: %w", path, err)
 	}
-	return &upload{f, &pb.UploadHeader{Digest: digest, SizeBytes: n, FileName: filepath.Base(path)}}, nil
+	return &upload{f, &pb.UploadHeader{Digest: digest, SizeBytes: n, FileName: filepath.Base(path), Tree: isArchive(path)}}, nil
+}
+
+// isArchive says whether a file is, by its name, a program that is a tree.
+func isArchive(path string) bool {
+	for _, ending := range []string{".tar", ".tar.gz", ".tgz"} {
+		if strings.HasSuffix(path, ending) {
+			return true
+		}
+	}
+	return false
 }
 
 func (u *upload) close() { u.file.Close() }

@@ -55,8 +55,9 @@ func (s *slot) program(l supervisor.Launch) (shim.Program, error) {
 	}
 	announced := dialect.Announce(values.Sockets, l.For)
 	argv := argvOf(l.Spec, announced.Args, values)
+	argv, dir := inTree(argv, l.Spec.WorkingDirectory, path)
 	if !filepath.IsAbs(argv[0]) {
-		return shim.Program{}, fmt.Errorf("command %q must be an absolute path", argv[0])
+		return shim.Program{}, fmt.Errorf("command %q is relative, and the artifact is no tree in which it could be", argv[0])
 	}
 	hs, err := handshake(announced.Names)
 	if err != nil {
@@ -85,7 +86,7 @@ func (s *slot) program(l supervisor.Launch) (shim.Program, error) {
 	return shim.Program{
 		Instance: l.Instance, Generation: l.Generation, Path: argv[0], Argv: argv,
 		Env: env, PIDEnv: announced.PIDEnv, ParentPIDEnv: announced.ParentPIDEnv,
-		Ack: announced.AckEnv != "", Handshake: hs, Blocking: dialect.Blocking, Dir: l.Spec.WorkingDirectory,
+		Ack: announced.AckEnv != "", Handshake: hs, Blocking: dialect.Blocking, Dir: dir,
 		User: id.shimUser(), NoNewPrivs: !id.root(), Umask: programUmask, Cgroup: string(group), Sockets: names, Log: log,
 		Restart: shim.Restart{Restart: l.Spec.Restart, Budget: restartBudget}, Spec: spec,
 	}, nil
@@ -96,7 +97,27 @@ func (h *Host) artifactPath(artifact string) (string, error) {
 		_, err := h.store.HostArtifact(path)
 		return path, err
 	}
-	return h.store.Verify(artifact)
+	if a, err := h.store.GetArtifact(artifact); err != nil || !a.Tree {
+		path, verr := h.store.Verify(artifact)
+		return path, errors.Join(err, verr)
+	}
+	return h.store.Tree(artifact)
+}
+
+// inTree makes a command that is relative to the artifact's tree absolute, and has
+// the program work there unless another directory is declared.
+func inTree(argv []string, dir, artifact string) ([]string, string) {
+	info, err := os.Stat(artifact)
+	if err != nil || !info.IsDir() {
+		return argv, dir
+	}
+	if filepath.IsLocal(argv[0]) {
+		argv[0] = filepath.Join(artifact, argv[0])
+	}
+	if dir == "" {
+		dir = artifact
+	}
+	return argv, dir
 }
 
 // argvOf puts a dialect's own arguments right after the command: they are flags.

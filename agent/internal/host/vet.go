@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/gracefleet/gracefleet/agent/internal/service"
@@ -38,10 +39,34 @@ func (h *Host) Vet(_ context.Context, spec service.Spec) (version string, err er
 	if err != nil {
 		return "", vetted(err)
 	}
-	if _, err := store.Inspect(a.Path); err != nil {
+	if err := h.vetProgram(spec, a); err != nil {
 		return "", vetted(err)
 	}
 	return a.Labels[service.VersionLabel], nil
+}
+
+// vetProgram looks at the program that a command names: in an archive it is a file
+// of the tree.
+func (h *Host) vetProgram(spec service.Spec, a store.Artifact) error {
+	command := spec.Command[0]
+	relative := !strings.HasPrefix(command, "{") && !filepath.IsAbs(command)
+	if !a.Tree {
+		if relative {
+			return fmt.Errorf("command %q: %w: it is relative, and the artifact %s is no tree", command, store.ErrNotExecutable, a.Name)
+		}
+		_, err := store.Inspect(a.Path)
+		return err
+	}
+	dir, err := h.store.Tree(a.Digest)
+	switch {
+	case err != nil:
+		return err
+	case command == artifactPlaceholder:
+		return fmt.Errorf("%w: the artifact %s is a tree: say which program of it is the command, such as command: [bin/web]", store.ErrNotExecutable, a.Name)
+	case relative:
+		_, err = store.Inspect(filepath.Join(dir, command))
+	}
+	return err
 }
 
 func vetted(err error) error {

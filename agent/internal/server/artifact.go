@@ -34,7 +34,7 @@ func (a *artifactService) UploadArtifact(stream uploadStream) error {
 		return err
 	}
 	upload, committed, err := a.store.BeginUpload(h.GetDigest(), h.GetSizeBytes(), store.UploadOptions{
-		Name: h.GetFileName(), Labels: storedLabels(h), Data: h.GetData(),
+		Name: h.GetFileName(), Labels: storedLabels(h), Data: h.GetData(), Tree: h.GetTree(),
 	})
 	if err != nil {
 		return err
@@ -72,6 +72,7 @@ func receiveHeader(stream uploadStream) (*pb.UploadHeader, error) {
 	c.failed("header.digest", service.CheckDigest(h.GetDigest()))
 	c.that(h.GetOffset() >= 0 && h.GetOffset() <= max(h.GetSizeBytes(), 0), "header.offset", "is not within the artifact")
 	c.that(h.GetDeltaBase() == "", "header.delta_base", "not supported by this agent yet")
+	c.that(!h.GetData() || !h.GetTree(), "header.tree", "it is either data or a tree")
 	c.text("header.file_name", h.GetFileName(), maxText)
 	c.text("header.version", h.GetVersion(), maxText)
 	c.labels(h.GetLabels())
@@ -145,7 +146,7 @@ func (a *artifactService) message(x store.Artifact) *pb.Artifact {
 	delete(labels, service.VersionLabel)
 	return &pb.Artifact{
 		Digest: x.Digest, SizeBytes: x.Size, CreateTime: newTimestamp(x.Created), FileName: x.Name,
-		Version: x.Labels[service.VersionLabel], UsedBy: a.users(x.Digest), Labels: labels, Data: x.Data,
+		Version: x.Labels[service.VersionLabel], UsedBy: a.users(x.Digest), Labels: labels, Data: x.Data, Tree: x.Tree,
 	}
 }
 

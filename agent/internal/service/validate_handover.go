@@ -2,6 +2,7 @@ package service
 
 import (
 	"fmt"
+	"path"
 	"strings"
 
 	"github.com/gracefleet/gracefleet/internal/handover"
@@ -53,8 +54,10 @@ func (c *checker) command(s Spec) {
 		}
 		uses = uses || strings.Contains(word, artifactPlaceholder)
 	}
-	c.that(uses, "command", "does not contain %s: an upgrade would change nothing", artifactPlaceholder)
-	if len(s.Command) > 0 && s.Command[0] != artifactPlaceholder {
+	// A relative one is a file of the artifact's tree.
+	relative := len(s.Command) > 0 && strings.Contains(s.Command[0], "/") && isLocal(s.Command[0])
+	c.that(uses || relative, "command", "does not contain %s: an upgrade would change nothing", artifactPlaceholder)
+	if len(s.Command) > 0 && s.Command[0] != artifactPlaceholder && !relative && !strings.HasPrefix(s.Command[0], artifactPlaceholder+"/") {
 		c.failed("command[0]", checkPath(s.Command[0]))
 	}
 	for i, arg := range s.Args {
@@ -68,6 +71,11 @@ func (c *checker) command(s Spec) {
 			c.text(env.key+"."+name, env.values[name], values)
 		}
 	}
+}
+
+// isLocal says whether a path is relative, clean, and leads nowhere above.
+func isLocal(p string) bool {
+	return p != "" && path.Clean(p) == p && p[0] != '/' && p[0] != '{' && p != ".." && !strings.HasPrefix(p, "../")
 }
 
 // text is an argument or a value with placeholders.

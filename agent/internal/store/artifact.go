@@ -24,6 +24,8 @@ type Artifact struct {
 	Labels map[string]string
 	// Data is not an executable.
 	Data bool
+	// Tree is an archive; see Store.Tree.
+	Tree bool
 	// Created is when it was stored.
 	Created time.Time
 }
@@ -36,12 +38,15 @@ const (
 
 // metadata is what .artifact holds.
 type metadata struct {
-	Name     string            `json:"name"`
-	Size     int64             `json:"size"`
-	Labels   map[string]string `json:"labels,omitempty"`
-	Data     bool              `json:"data,omitempty"`
-	Created  time.Time         `json:"created"`
-	Verified verified          `json:"verified"`
+	Name   string            `json:"name"`
+	Size   int64             `json:"size"`
+	Labels map[string]string `json:"labels,omitempty"`
+	Data   bool              `json:"data,omitempty"`
+	Tree   bool              `json:"tree,omitempty"`
+	// TreeStamp is how the unpacked archive looked; see treeStamp.
+	TreeStamp string    `json:"tree_stamp,omitempty"`
+	Created   time.Time `json:"created"`
+	Verified  verified  `json:"verified"`
 }
 
 // parseDigest returns the hex part, which is fit for a file name.
@@ -74,7 +79,7 @@ func (s *Store) artifact(digest string) (Artifact, metadata, error) {
 	}
 	return Artifact{
 		Digest: digest, Name: m.Name, Path: filepath.Join(dir, m.Name),
-		Size: m.Size, Labels: m.Labels, Created: m.Created, Data: m.Data,
+		Size: m.Size, Labels: m.Labels, Created: m.Created, Data: m.Data, Tree: m.Tree,
 	}, m, nil
 }
 

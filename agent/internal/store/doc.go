@@ -24,6 +24,7 @@
 //   - upload.go: receiving an artifact, resumable by offset
 //   - uploads.go: uploads that lie on the disk, who may touch them, which are stale
 //   - inspect.go: whether a file can run on this host
+//   - tree.go: archives of programs that are a tree
 //   - elf.go: the parts of an ELF file that decide it
 //   - log.go: where programs write, one file per generation
 //   - index.go: the journal beside each log: times, and bytes rotated away

@@ -32,6 +32,7 @@ type Upload struct {
 	sum     hash.Hash
 	written int64
 	flushed int64
+	stamp   string // of the tree that was unpacked
 	ended   bool
 }
 
@@ -41,6 +42,8 @@ type UploadOptions struct {
 	Labels map[string]string
 	// Data is not an executable, so nobody looks whether it could run.
 	Data bool
+	// Tree is an archive of a program that is a tree.
+	Tree bool
 }
 
 // BeginUpload starts the upload of an artifact of size bytes, or goes on with
@@ -63,7 +66,7 @@ func (s *Store) BeginUpload(digest string, size int64, o UploadOptions) (u *Uplo
 	}
 	u = &Upload{
 		store: s, digest: digest, dir: s.path("uploads", h), sum: sha256.New(),
-		info: uploadInfo{Name: fileName(o.Name), Size: size, Labels: o.Labels, Data: o.Data},
+		info: uploadInfo{Name: fileName(o.Name), Size: size, Labels: o.Labels, Data: o.Data, Tree: o.Tree},
 	}
 	if _, err := s.Verify(digest); err == nil {
 		u.written = size
@@ -231,6 +234,16 @@ func (u *Upload) check() error {
 	if u.info.Data {
 		return nil
 	}
+	if u.info.Tree {
+		_, err := u.file.Seek(0, io.SeekStart)
+		if err == nil {
+			u.stamp, err = u.store.unpack(u.file, u.dir)
+		}
+		if err != nil {
+			return fmt.Errorf("upload of %s: %w", u.info.Name, err)
+		}
+		return nil
+	}
 	_, err := inspect(u.info.Name, u.file, u.info.Size)
 	return err
 }
@@ -249,8 +262,9 @@ func (u *Upload) publish() error {
 		return err
 	}
 	m := metadata{
-		Name: u.info.Name, Size: u.info.Size, Labels: u.info.Labels, Data: u.info.Data,
-		Created: time.Now().UTC(), Verified: u.store.look(info),
+		Name: u.info.Name, Size: u.info.Size, Labels: u.info.Labels, Data: u.info.Data, Tree: u.info.Tree,
+		TreeStamp: u.stamp,
+		Created:   time.Now().UTC(), Verified: u.store.look(info),
 	}
 	if err := u.store.writeMetadata(u.dir, m); err != nil {
 		return err

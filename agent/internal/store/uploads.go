@@ -21,6 +21,7 @@ type uploadInfo struct {
 	Size   int64             `json:"size"`
 	Labels map[string]string `json:"labels,omitempty"`
 	Data   bool              `json:"data,omitempty"`
+	Tree   bool              `json:"tree,omitempty"`
 }
 
 // UploadState says how far an upload has come.

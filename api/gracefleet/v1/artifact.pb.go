@@ -40,7 +40,9 @@ type Artifact struct {
 	// Free-form labels, such as the commit.
 	Labels map[string]string `protobuf:"bytes,7,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Not an executable: a file that travels with generations.
-	Data          bool `protobuf:"varint,8,opt,name=data,proto3" json:"data,omitempty"`
+	Data bool `protobuf:"varint,8,opt,name=data,proto3" json:"data,omitempty"`
+	// A tar archive, perhaps compressed with gzip, of a program that is a tree.
+	Tree          bool `protobuf:"varint,9,opt,name=tree,proto3" json:"tree,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -127,6 +129,13 @@ func (x *Artifact) GetLabels() map[string]string {
 func (x *Artifact) GetData() bool {
 	if x != nil {
 		return x.Data
+	}
+	return false
+}
+
+func (x *Artifact) GetTree() bool {
+	if x != nil {
+		return x.Tree
 	}
 	return false
 }
@@ -236,7 +245,9 @@ type UploadHeader struct {
 	// Digest of a stored artifact that the chunks are a delta against.
 	DeltaBase string `protobuf:"bytes,7,opt,name=delta_base,json=deltaBase,proto3" json:"delta_base,omitempty"`
 	// Not an executable: a file that travels with generations.
-	Data          bool `protobuf:"varint,8,opt,name=data,proto3" json:"data,omitempty"`
+	Data bool `protobuf:"varint,8,opt,name=data,proto3" json:"data,omitempty"`
+	// A tar archive, perhaps compressed with gzip, of a program that is a tree.
+	Tree          bool `protobuf:"varint,9,opt,name=tree,proto3" json:"tree,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -323,6 +334,13 @@ func (x *UploadHeader) GetDeltaBase() string {
 func (x *UploadHeader) GetData() bool {
 	if x != nil {
 		return x.Data
+	}
+	return false
+}
+
+func (x *UploadHeader) GetTree() bool {
+	if x != nil {
+		return x.Tree
 	}
 	return false
 }
@@ -698,7 +716,7 @@ var File_gracefleet_v1_artifact_proto protoreflect.FileDescriptor
 
 const file_gracefleet_v1_artifact_proto_rawDesc = "" +
 	"\n" +
-	"\x1cgracefleet/v1/artifact.proto\x12\rgracefleet.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xda\x02\n" +
+	"\x1cgracefleet/v1/artifact.proto\x12\rgracefleet.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xee\x02\n" +
 	"\bArtifact\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\tR\x06digest\x12\x1d\n" +
 	"\n" +
@@ -709,14 +727,15 @@ const file_gracefleet_v1_artifact_proto_rawDesc = "" +
 	"\aversion\x18\x05 \x01(\tR\aversion\x12\x17\n" +
 	"\aused_by\x18\x06 \x03(\tR\x06usedBy\x12;\n" +
 	"\x06labels\x18\a \x03(\v2#.gracefleet.v1.Artifact.LabelsEntryR\x06labels\x12\x12\n" +
-	"\x04data\x18\b \x01(\bR\x04data\x1a9\n" +
+	"\x04data\x18\b \x01(\bR\x04data\x12\x12\n" +
+	"\x04tree\x18\t \x01(\bR\x04tree\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"n\n" +
 	"\x15UploadArtifactRequest\x125\n" +
 	"\x06header\x18\x01 \x01(\v2\x1b.gracefleet.v1.UploadHeaderH\x00R\x06header\x12\x16\n" +
 	"\x05chunk\x18\x02 \x01(\fH\x00R\x05chunkB\x06\n" +
-	"\x04part\"\xc3\x02\n" +
+	"\x04part\"\xd7\x02\n" +
 	"\fUploadHeader\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\tR\x06digest\x12\x1d\n" +
 	"\n" +
@@ -727,7 +746,8 @@ const file_gracefleet_v1_artifact_proto_rawDesc = "" +
 	"\x06labels\x18\x06 \x03(\v2'.gracefleet.v1.UploadHeader.LabelsEntryR\x06labels\x12\x1d\n" +
 	"\n" +
 	"delta_base\x18\a \x01(\tR\tdeltaBase\x12\x12\n" +
-	"\x04data\x18\b \x01(\bR\x04data\x1a9\n" +
+	"\x04data\x18\b \x01(\bR\x04data\x12\x12\n" +
+	"\x04tree\x18\t \x01(\bR\x04tree\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"M\n" +
