@@ -160,7 +160,7 @@ func unpackEntry(root *os.Root, h *tar.Header, content io.Reader) error {
 	case tar.TypeReg:
 		return unpackRegular(root, name, h, content)
 	case tar.TypeSymlink:
-		if path.IsAbs(h.Linkname) || !filepath.IsLocal(path.Join(path.Dir(name), h.Linkname)) {
+		if !staysInside(name, h.Linkname) {
 			return fmt.Errorf("%w: the link to %q leads out of the tree", ErrNotExecutable, h.Linkname)
 		}
 		return root.Symlink(h.Linkname, name)
@@ -168,6 +168,11 @@ func unpackEntry(root *os.Root, h *tar.Header, content io.Reader) error {
 		return nil
 	}
 	return fmt.Errorf("%w: neither a file, a directory nor a symbolic link", ErrNotExecutable)
+}
+
+// staysInside says whether a link leads to somewhere in its tree.
+func staysInside(name, target string) bool {
+	return !path.IsAbs(target) && filepath.IsLocal(path.Join(path.Dir(name), target))
 }
 
 func unpackRegular(root *os.Root, name string, h *tar.Header, content io.Reader) error {
