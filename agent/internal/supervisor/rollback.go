@@ -60,7 +60,7 @@ func (o *owner) rollback(r RollbackRequest) (UpgradeResult, error) {
 	}
 	b := begin{Caller: r.Caller, kind: lifecycle.KindRollback, spec: spec, version: p.Version, target: target, body: body}
 	if r.DryRun {
-		return o.wouldBegin(b, changes)
+		return o.wouldBegin(b, changes, true)
 	}
 	u, err := o.begin(b)
 	return UpgradeResult{Upgrade: u, Changes: changes}, err

@@ -244,7 +244,7 @@ func (o *owner) upgrade(r UpgradeRequest, spec service.Spec, version string) (Up
 		}
 	}
 	if r.DryRun {
-		return o.wouldBegin(b, changes)
+		return o.wouldBegin(b, changes, r.ForceOldest)
 	}
 	if err := o.makeRoom(r); err != nil {
 		return UpgradeResult{}, err
@@ -325,9 +325,12 @@ func (o *owner) overlapsLive(spec service.Spec) error {
 	return nil
 }
 
-func (o *owner) wouldBegin(b begin, changes []service.Change) (UpgradeResult, error) {
+func (o *owner) wouldBegin(b begin, changes []service.Change, forceOldest bool) (UpgradeResult, error) {
 	if o.rec.State.Upgrading() {
 		return UpgradeResult{}, o.explain(lifecycle.ErrUpgrading)
+	}
+	if limit := b.spec.Drain.MaxGenerations; limit > 0 && o.rec.State.Staying() >= limit && !forceOldest {
+		return UpgradeResult{}, o.explain(lifecycle.ErrTooMany)
 	}
 	u := Upgrade{
 		Service: o.name, State: lifecycle.UpgradeStarting, Kind: b.kind, To: o.rec.State.LastNumber + 1,
