@@ -3,7 +3,14 @@
 package e2e
 
 import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
+	"time"
 
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
 	"github.com/gracefleet/gracefleet/e2e/harness"
@@ -89,4 +96,33 @@ func TestAgentDiesDuringDrain(t *testing.T) {
 	answered(t, l, 100)
 	unharmed(t, l)
 	s.awaitAlone(awaitLimit)
+}
+
+// The keeper that waits for the next upgrade does not outlive an agent that was
+// killed: the next agent ends it.
+func TestSpareOfADeadAgent(t *testing.T) {
+	t.Parallel()
+	s := start(t, "runtime", signalDrain)
+	keepers := func() (pids []int) {
+		files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+		for _, file := range files {
+			line, _ := os.ReadFile(file)
+			if pid, err := strconv.Atoi(strings.Split(file, "/")[2]); err == nil && bytes.Contains(line, []byte("run\x00"+s.Dir+"/")) {
+				pids = append(pids, pid)
+			}
+		}
+		return pids
+	}
+	active := keepers()
+	for deadline := time.Now().Add(awaitLimit); len(keepers()) != 2; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("keepers %v, want another one that waits", keepers())
+		}
+	}
+	spare := slices.DeleteFunc(keepers(), func(pid int) bool { return slices.Contains(active, pid) })
+	s.Kill9(t)
+	s.Restart(t)
+	gone(t, spare)
+	s.CtlOK(t, "upgrade", "web", harness.Program(t, "runtime", "v2"))
+	s.CtlOK(t, "rollback", "web")
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/gracefleet/gracefleet/agent/internal/shim"
@@ -57,6 +58,32 @@ func (h *Host) Discard(in supervisor.SlotIntent) {
 		return
 	}
 	(<-result).discard()
+}
+
+// Sweep ends the shim of a slot that no record knows: the agent that prepared it
+// died.
+func (h *Host) Sweep(ctx context.Context, in supervisor.SlotIntent) {
+	dir := h.shimDir(in.Service, in.Slot)
+	if _, err := os.Stat(dir); err != nil {
+		return
+	}
+	s, err := h.newSlot(in)
+	if err != nil {
+		return
+	}
+	c, err := shim.Dial(ctx, dir)
+	switch {
+	case err == nil && (c.Hello().State.StateID != h.store.ID() || c.Hello().State.Current != nil):
+		c.Close() // not one of ours that waits
+		return
+	case err == nil:
+		s.abandon(ctx, c)
+	case !errors.Is(err, shim.ErrGone):
+		return
+	}
+	if err := s.remove(ctx); err != nil {
+		h.log.Warn("what an earlier agent prepared is left", "directory", dir, "error", err)
+	}
 }
 
 // discardAll ends every prepared shim.

@@ -74,7 +74,10 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	alive.Shutdown()
 	s.stop()
 	shutdown(g)
-	return <-served
+	if err := <-served; !errors.Is(err, grpc.ErrServerStopped) {
+		return err
+	}
+	return nil // told to end before it had begun
 }
 
 func (s *Server) register(g *grpc.Server, alive *health.Server) {

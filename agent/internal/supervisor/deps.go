@@ -24,6 +24,8 @@ type Host interface {
 	Prepare(in SlotIntent)
 	// Discard undoes a Prepare that no Open will follow.
 	Discard(in SlotIntent)
+	// Sweep ends what an earlier agent had prepared and never opened.
+	Sweep(ctx context.Context, in SlotIntent)
 	// Open creates a slot and its sockets; the last join of their groups.
 	Open(ctx context.Context, in SlotIntent) (Slot, error)
 	// Adopt finds a slot that an earlier agent opened; ErrSlotGone when its

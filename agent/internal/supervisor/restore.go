@@ -31,6 +31,7 @@ func (s *Supervisor) Restore(ctx context.Context, records map[string][]byte) (pr
 }
 
 func (s *Supervisor) restore(ctx context.Context, rec record) error {
+	s.host.Sweep(ctx, SlotIntent{Service: rec.Name, Slot: rec.State.LastSlot + 1, Generation: rec.State.LastNumber + 1})
 	o := s.add(rec)
 	if rec.BootID != s.host.BootID() {
 		return o.do(ctx, func() error { o.booted(); return nil })
