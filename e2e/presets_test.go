@@ -21,6 +21,8 @@ import (
 type known struct {
 	// version has the program say its own.
 	version string
+	// slow programs are asked a tenth as often.
+	slow bool
 	// program must be installed; empty is the testserver foreign, which speaks
 	// the preset's dialect.
 	program string
@@ -135,7 +137,7 @@ var knowns = map[string]known{
 		spec: "preset: puma\nargs: [-b, 'tcp://HOSTPORT', DIR/config.ru]\nworking_directory: DIR\n",
 	},
 	"starman": {
-		program: "/usr/bin/starman", version: "--version", files: map[string]string{"app.psgi": psgi},
+		program: "/usr/bin/starman", version: "--version", slow: true, files: map[string]string{"app.psgi": psgi},
 		spec: "preset: starman\nargs: [--workers, '4', --disable-keepalive, DIR/app.psgi]\n",
 	},
 	"node": {
@@ -196,7 +198,11 @@ func TestPresets(t *testing.T) {
 	for _, name := range slices.Sorted(maps.Keys(knowns)) {
 		t.Run(name, func(t *testing.T) {
 			s := startKnown(t, name, "upgrade: {soak: 0s}\n")
-			l := s.load(rate()/2, rate()/2, nil)
+			each := rate() / 2
+			if knowns[name].slow {
+				each /= 10
+			}
+			l := s.load(each, each, nil)
 			answered(t, l, 50)
 			for range upgrades {
 				s.CtlOK(t, "restart", "web")

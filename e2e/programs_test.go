@@ -72,7 +72,7 @@ func writeTable(t *testing.T, rows []programRow) {
 			r.name, r.version, r.dialect, r.drain, r.upgrades, r.seen.Answered()+r.seen.Lost(), r.seen.Lost(), r.control)
 	}
 	b.WriteString("\nKeep-alive clients that stay are left with their old generation (`patient`); `drain.nudge` has the program close idle ones. starman runs\n" +
-		"without keep-alive here: a kept connection holds one of its workers for good. Caddy and Apache are not in Debian 12 in a version that\n" +
+		"without keep-alive here, since a kept connection holds one of its workers for good, and is asked 50 and 50 times a second. Caddy and Apache are not in Debian 12 in a version that\n" +
 		"takes inherited sockets.\n")
 	if err := os.WriteFile(*table, []byte(b.String()), 0o644); err != nil {
 		t.Fatal(err)

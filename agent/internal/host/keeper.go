@@ -50,13 +50,30 @@ func (k *keeper) run(c *shim.Client) {
 			c.Close()
 			return
 		}
-		for range c.Events() {
+		for e := range c.Events() {
+			k.becameReady(e)
 			k.refresh(c)
 		}
 		if k.leaving.Load() {
 			return
 		}
 		c = k.reconnect()
+	}
+}
+
+// becameReady makes known what an event says before the whole state is asked for:
+// somebody waits for exactly this.
+func (k *keeper) becameReady(e shim.Event) {
+	if e.Kind != shim.EventReady {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if c := k.state.Current; c != nil && c.Number == e.Instance && !c.Ready {
+		now := *c // readers hold the old one
+		now.Ready, now.ReadyAt = true, e.Time
+		k.state.Current = &now
+		k.announce()
 	}
 }
 

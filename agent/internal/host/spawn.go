@@ -45,6 +45,10 @@ func (h *Host) Prepare(in supervisor.SlotIntent) {
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), spawnLimit)
 		defer cancel()
+		// A cgroup takes the kernel a while to make, too.
+		if _, err := h.generationCgroup(in.Service, in.Generation); err != nil {
+			s.log.Debug("the next program's cgroup cannot be made yet", "error", err)
+		}
 		c, err := h.spawn(ctx, s)
 		result <- spawned{s, c, err}
 	}()
