@@ -28,8 +28,9 @@ func newPreflight(s *session) *cobra.Command {
 		Short: "Try a program here, in a room of its own, and report every trap",
 		Long: "Starts the program of a service file twice beside itself and ends it once, on this\n" +
 			"machine, with an agent of its own: in namespaces for its network and processes, and\n" +
-			"with covers over /run, /var/lib and the like, so that nothing of it is seen outside.\n" +
-			"What would hurt an upgrade is reported. Exit code 1 when there is a problem.",
+			"with covers over /run, /var/lib, /var/log, /var/cache, /var/spool and /var/tmp: what it\n" +
+			"writes there is gone afterwards, what it writes elsewhere is written. What would hurt\n" +
+			"an upgrade is reported. Exit code 1 when there is a problem.",
 		Example: example("gracectl preflight -f web.yaml", "gracectl preflight -f web.yaml -o json"),
 		Args:    cobra.NoArgs,
 	}

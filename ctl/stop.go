@@ -47,12 +47,22 @@ func anyAlive(st *pb.ServiceStatus) bool {
 	return false
 }
 
-// followStop shows a drain until nothing runs any more.
+// closed says whether nothing runs any more and no socket is open.
+func closed(st *pb.ServiceStatus) bool {
+	for _, g := range st.GetGenerations() {
+		if alive(g) || g.GetSlot() != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// followStop shows a drain until nothing is left of it.
 func (s *session) followStop(ctx context.Context, c *client, service string, last *pb.ServiceStatus) error {
 	r := result{service: service}
 	err := s.watch(ctx, c, service, s.progress(), func(st *pb.ServiceStatus) (bool, error) {
 		last = st
-		return !anyAlive(st), nil
+		return closed(st), nil
 	})
 	for _, g := range last.GetGenerations() {
 		r.forced += g.GetDrain().GetForcedConnections()

@@ -125,19 +125,12 @@ func TestNginxNewMasterDies(t *testing.T) {
 // not; a pid directive of its own collides with the preset's.
 func TestNginxConfigurationThatDoesNotFit(t *testing.T) {
 	s := startKnown(t, "nginx", "upgrade: {soak: 0s}\nready: {tcp: {socket: http}, timeout: 5s}\n")
-	conf := filepath.Join(s.Dir, "nginx.conf")
-	good, err := os.ReadFile(conf)
-	if err != nil {
-		t.Fatal(err)
-	}
 	port := s.address[strings.LastIndex(s.address, ":"):]
 	for name, c := range map[string]struct{ was, is, says string }{
 		"another address": {"listen " + s.address, "listen 127.0.0.2" + port, "not ready|bind"},
 		"a pid directive": {"worker_processes 2;", "worker_processes 2; pid /tmp/x.pid;", "duplicate"},
 	} {
-		if err := os.WriteFile(conf, []byte(strings.Replace(string(good), c.was, c.is, 1)), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		undo := s.editConf(t, func(good string) string { return strings.Replace(good, c.was, c.is, 1) })
 		begun := time.Now()
 		r := s.Ctl(t, "restart", "web")
 		if r.Code != 4 || !containsAny(r.Stdout+r.Stderr, strings.Split(c.says, "|")) {
@@ -147,7 +140,25 @@ func TestNginxConfigurationThatDoesNotFit(t *testing.T) {
 		if who := get(t, s.address); who != "hello\n" {
 			t.Errorf("%s: the old one answers %q", name, who)
 		}
+		undo()
 	}
+}
+
+// editConf changes the nginx.conf of a service on the disk.
+func (s *service) editConf(t *testing.T, edit func(string) string) (undo func()) {
+	t.Helper()
+	path := filepath.Join(s.Dir, "nginx.conf")
+	good, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func(content string) {
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(edit(string(good)))
+	return func() { put(string(good)) }
 }
 
 func containsAny(text string, words []string) bool {

@@ -17,7 +17,7 @@ import (
 
 // table is written by
 //
-//	GRACEFLEET_FULL=1 go test -run TestPresets -timeout 60m ./e2e -table ../docs/programs.md
+//	GRACEFLEET_FULL=1 go test -run TestPresets -timeout 60m ./e2e -table programs.md
 var table = flag.String("table", "", "write the table of programs to this file")
 
 // programRow is what a run showed of one program.
@@ -63,7 +63,7 @@ func writeTable(t *testing.T, rows []programRow) {
 	t.Helper()
 	var b strings.Builder
 	b.WriteString("# Programs that are upgraded as they are\n\n" +
-		"Written by a run: `GRACEFLEET_FULL=1 go test -run TestPresets -timeout 60m ./e2e -table ../docs/programs.md`. Each program was upgraded that\n" +
+		"Written by a run: `GRACEFLEET_FULL=1 go test -run TestPresets -timeout 60m ./e2e -table programs.md`. Each program was upgraded that\n" +
 		"often in a row, and rolled back once, at 500 requests a second on fresh connections and 500 on lasting ones. Go's restart libraries are\n" +
 		"represented by programs that speak exactly their protocol. The control sends the signal that looks right, during a request.\n\n" +
 		"| preset | version | dialect | drain | upgrades | requests | lost | wrong signal |\n|---|---|---|---|---|---|---|---|\n")

@@ -67,24 +67,25 @@ func (s *slot) closedListener() error {
 		return nil
 	}
 	for inode, address := range missing {
-		path, ok := held[inode]
+		at, ok := held[inode]
 		if !ok {
 			return &supervisor.Problem{
 				Reason: lifecycle.ReasonListenerLost,
 				Err:    fmt.Errorf("the program closed its listener on %s", address),
 			}
 		}
-		s.foundAt.Store(inode, path)
+		s.foundAt.Store(inode, at)
 	}
 	return nil
 }
 
 func (s *slot) stillHeld(inode uint64) bool {
-	path, ok := s.foundAt.Load(inode)
+	at, ok := s.foundAt.Load(inode)
 	if !ok {
 		return false
 	}
-	now, ok := socketAt(path.(string))
+	d := at.(descriptor)
+	now, ok := socket.HeldAt(d.pid, d.fd)
 	return ok && now == inode
 }
 

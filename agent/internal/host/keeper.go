@@ -96,6 +96,26 @@ func (k *keeper) set(c *shim.Client, st shim.State) {
 	k.announce()
 }
 
+// started makes a new instance known before the shim's event does.
+func (k *keeper) started(i shim.Instance) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if c := k.state.Current; c != nil && c.Number >= i.Number {
+		return
+	}
+	k.state.Current, k.state.Empty = &i, false
+	k.announce()
+}
+
+func (k *keeper) refreshNow(ctx context.Context) {
+	k.mu.Lock()
+	c := k.client
+	k.mu.Unlock()
+	if st, err := c.State(ctx); err == nil {
+		k.set(c, st)
+	}
+}
+
 // announce wakes whoever waits for the state to change; the caller holds mu.
 func (k *keeper) announce() {
 	close(k.changed)

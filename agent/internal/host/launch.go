@@ -97,11 +97,11 @@ func (h *Host) artifactPath(artifact string) (string, error) {
 		_, err := h.store.HostArtifact(path)
 		return path, err
 	}
-	if a, err := h.store.GetArtifact(artifact); err != nil || !a.Tree {
-		path, verr := h.store.Verify(artifact)
-		return path, errors.Join(err, verr)
+	a, err := h.store.GetArtifact(artifact)
+	if err == nil && a.Tree {
+		return h.store.Tree(artifact)
 	}
-	return h.store.Tree(artifact)
+	return h.store.Verify(artifact)
 }
 
 // inTree makes a command that is relative to the artifact's tree absolute, and has

@@ -4,13 +4,13 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/gracefleet/gracefleet/agent/internal/listen"
+	"github.com/gracefleet/gracefleet/agent/internal/socket"
 )
 
 // processes are those of the program on the slot: all in its cgroup, or where
@@ -69,39 +69,24 @@ func parentOf(pid int) (int, bool) {
 	return parent, err == nil
 }
 
-// heldSockets are the sockets that processes hold, by inode, and where in /proc
-// each was seen; known is false when none of their descriptors may be looked at.
-func heldSockets(pids []int) (held map[uint64]string, known bool) {
-	held = map[uint64]string{}
+// descriptor is where a process holds a file.
+type descriptor struct{ pid, fd int }
+
+// heldSockets are the sockets that processes hold, by inode; known is false when
+// none of their descriptors may be looked at.
+func heldSockets(pids []int) (held map[uint64]descriptor, known bool) {
+	held = map[uint64]descriptor{}
 	for _, pid := range pids {
-		dir := fmt.Sprintf("/proc/%d/fd", pid)
-		fds, err := os.ReadDir(dir)
+		sockets, err := socket.HeldBy(pid)
 		if err != nil {
 			continue
 		}
 		known = true
-		for _, fd := range fds {
-			path := filepath.Join(dir, fd.Name())
-			if inode, ok := socketAt(path); ok {
-				held[inode] = path
-			}
+		for inode, fd := range sockets {
+			held[inode] = descriptor{pid, fd}
 		}
 	}
 	return held, known
-}
-
-// socketAt is the inode of the socket that an entry of /proc/PID/fd leads to.
-func socketAt(path string) (inode uint64, ok bool) {
-	link, err := os.Readlink(path)
-	if err != nil {
-		return 0, false
-	}
-	number, ok := strings.CutPrefix(link, "socket:[")
-	if !ok {
-		return 0, false
-	}
-	inode, err = strconv.ParseUint(strings.TrimSuffix(number, "]"), 10, 64)
-	return inode, err == nil
 }
 
 func inodeOf(f *os.File) (uint64, error) {

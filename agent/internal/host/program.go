@@ -11,12 +11,11 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/gracefleet/gracefleet/internal/handover"
-
 	"github.com/gracefleet/gracefleet/agent/internal/lifecycle"
 	"github.com/gracefleet/gracefleet/agent/internal/shim"
 	"github.com/gracefleet/gracefleet/agent/internal/store"
 	"github.com/gracefleet/gracefleet/agent/internal/supervisor"
+	"github.com/gracefleet/gracefleet/internal/handover"
 )
 
 // Start runs an instance. What an earlier instance left behind is killed first:
@@ -94,26 +93,6 @@ func launchError(err error) error {
 		e.Reason = lifecycle.ReasonNotExecutable
 	}
 	return e
-}
-
-// started makes a new instance known before the shim's event does.
-func (k *keeper) started(i shim.Instance) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if c := k.state.Current; c != nil && c.Number >= i.Number {
-		return
-	}
-	k.state.Current, k.state.Empty = &i, false
-	k.announce()
-}
-
-func (k *keeper) refreshNow(ctx context.Context) {
-	k.mu.Lock()
-	c := k.client
-	k.mu.Unlock()
-	if st, err := c.State(ctx); err == nil {
-		k.set(c, st)
-	}
 }
 
 // Current is the latest instance.
@@ -269,9 +248,9 @@ func (s *slot) kill(ctx context.Context, op string) error {
 // reloadConfirmed bounds the wait for a program's answer to a reload.
 const reloadConfirmed = 2 * time.Second
 
-// Reload sends the preset's reload signal, or SIGHUP to a program that handles it;
+// Reload sends the reload signal of the preset of that name, or SIGHUP to a program that handles it;
 // any other would die of it.
-func (s *slot) Reload(ctx context.Context) (bool, error) {
+func (s *slot) Reload(ctx context.Context, name string) (bool, error) {
 	st, _, err := s.keeper.snapshot()
 	if err != nil {
 		return false, err
@@ -280,7 +259,7 @@ func (s *slot) Reload(ctx context.Context) (bool, error) {
 		return false, errors.New("no program runs")
 	}
 	sig := syscall.SIGHUP
-	preset, known := handover.FindPreset(s.intent.Spec.Preset)
+	preset, known := handover.FindPreset(name)
 	switch {
 	case preset.Reload != 0:
 		sig = preset.Reload

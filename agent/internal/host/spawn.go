@@ -2,9 +2,7 @@ package host
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"time"
 
@@ -147,13 +145,9 @@ func (h *Host) takePrepared(ctx context.Context, s *slot) (*shim.Client, error) 
 
 // spawn starts the shim; one that an interrupted Open left is used as it is.
 func (h *Host) spawn(ctx context.Context, s *slot) (*shim.Client, error) {
-	spec, err := json.Marshal(s.intent.Spec)
-	if err != nil {
-		return nil, fmt.Errorf("encode the specification: %w", err)
-	}
 	c, err := shim.Spawn(ctx, h.shimBinary, shim.Intent{
 		StateID: h.store.ID(), Service: s.intent.Service, Slot: s.intent.Slot, Generation: s.intent.Generation,
-		Directory: s.dir, SlotCgroup: string(s.cgroup), Spec: spec,
+		Directory: s.dir, SlotCgroup: string(s.cgroup),
 	})
 	if errors.Is(err, shim.ErrRunning) {
 		return shim.Dial(ctx, s.dir)

@@ -71,8 +71,6 @@ func (s *State) overdue(g *Generation, at Time) {
 	case g.State == Draining || g.State.Ended() || g.Ready:
 	case s.proving(g):
 		s.giveBack(UpgradeFailed, ReasonReadyTimeout, "not ready within "+g.Policy.ReadyTimeout.String(), at)
-	case g.Lost:
-		g.Overdue = true // the kill ends what was left of it
 	default:
 		g.Overdue = true
 		s.startFailed(g, ReasonReadyTimeout, "not ready within "+g.Policy.ReadyTimeout.String())

@@ -78,9 +78,9 @@ func parseVerdict(b []byte) *ExecError {
 }
 
 // become changes this process step by step into the program. The log comes first,
-// which may take the shim's rights to open; limits come before
-// the identity, which could not raise them; no_new_privs after it; the directory
-// last, with the rights of the program's user.
+// which may take the shim's rights to open; limits come before the identity, which
+// could not raise them; no_new_privs after it; the directory last, with the rights
+// of the program's user.
 func become(p *Program, firstUnused int) *ExecError {
 	if e := log(p); e != nil {
 		return e

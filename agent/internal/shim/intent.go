@@ -28,8 +28,7 @@ type Intent struct {
 	Directory string `json:"directory"`
 	// SlotCgroup is where the shim lives and creates sockets; empty without
 	// cgroup v2.
-	SlotCgroup string          `json:"slot_cgroup,omitempty"`
-	Spec       json.RawMessage `json:"spec,omitempty"`
+	SlotCgroup string `json:"slot_cgroup,omitempty"`
 	// Idle limit; 0 means DefaultIdle.
 	Idle time.Duration `json:"idle,omitempty"`
 }

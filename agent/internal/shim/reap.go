@@ -92,7 +92,7 @@ func (s *server) inheritProcess(r inheritRequest) error {
 		return os.NewSyscallError("fcntl", err)
 	}
 	s.pidfd = pidfd
-	s.state.Empty = false
+	s.state.Empty, s.state.Spec = false, r.Program.Spec
 	s.state.Current = &Instance{
 		Number: r.Program.Instance, Generation: r.Program.Generation,
 		Process: *r.Process, Started: time.Now(), Inherited: true,

@@ -55,7 +55,7 @@ func Run(dir string) error {
 	s.state = State{
 		PID: os.Getpid(), BootID: bootID(), StateID: in.StateID,
 		Service: in.Service, Slot: in.Slot, Generation: in.Generation,
-		SlotCgroup: in.SlotCgroup, Spec: in.Spec, Empty: true,
+		SlotCgroup: in.SlotCgroup, Empty: true,
 	}
 	s.idle = time.AfterFunc(in.Idle, s.idled)
 	return s.run()

@@ -90,7 +90,7 @@ func tempDir(t testing.TB) string {
 }
 
 func testIntent(t testing.TB) Intent {
-	return Intent{StateID: "id", Service: "web", Slot: 1, Generation: 7, Directory: filepath.Join(tempDir(t), "s"), Spec: []byte(`{"x":1}`)}
+	return Intent{StateID: "id", Service: "web", Slot: 1, Generation: 7, Directory: filepath.Join(tempDir(t), "s")}
 }
 
 // spawnTest starts a shim that is dismissed with all it runs at the test's end.
@@ -172,7 +172,7 @@ func program(in Intent, instance int, args ...string) Program {
 		Path: probeBinary, Argv: append([]string{"probe"}, args...),
 		Env:    []string{"NOTIFY_SOCKET=" + NotifyPath(in.Directory), "LISTEN_PID=1", "A=b", "PATH=/usr/bin:/bin"},
 		PIDEnv: []string{"LISTEN_PID"}, Umask: 0o022,
-		Log: filepath.Join(filepath.Dir(in.Directory), "log"),
+		Log: filepath.Join(filepath.Dir(in.Directory), "log"), Spec: []byte(`{"x":1}`),
 	}
 }
 

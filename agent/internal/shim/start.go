@@ -65,9 +65,7 @@ func (s *server) begin(byShim bool) *ExecError {
 		s.state.Past = s.state.Past[max(0, len(s.state.Past)-maxPast):]
 	}
 	s.state.Generation = p.Generation
-	if p.Spec != nil {
-		s.state.Spec = p.Spec
-	}
+	s.state.Spec = p.Spec
 	s.state.Current = &Instance{Number: p.Instance, Generation: p.Generation, Started: time.Now(), ByShim: byShim}
 	c := s.state.Current
 	pid, failed := s.execute(p)

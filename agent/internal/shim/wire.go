@@ -78,9 +78,14 @@ func (c *conn) send(ctx context.Context, m message, files []*os.File) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	stop := context.AfterFunc(ctx, func() { c.file.SetWriteDeadline(time.Unix(1, 0)) })
+	cut := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(cut)
+		c.file.SetWriteDeadline(time.Unix(1, 0))
+	})
 	defer func() {
 		if !stop() {
+			<-cut // or it would set the deadline of whoever sends next
 			c.file.SetWriteDeadline(time.Time{})
 		}
 	}()

@@ -18,20 +18,20 @@ import (
 // right to trace it. A request that arrives in that instant is not answered. It
 // returns how many it nudged.
 func Nudge(ctx context.Context, s Scope, quiet time.Duration) (int, error) {
-	idle := map[uint64]bool{} // by inode
+	quietOnes := map[uint64]bool{} // by inode
 	_, err := s.visitInet(func(c *inetSock) {
 		since := time.Duration(min(c.lastSent, c.lastReceived)) * time.Millisecond
-		if c.state == tcpEstablished && classify(c) != active && c.inode != 0 && since >= quiet {
-			idle[c.inode] = true
+		if c.state == tcpEstablished && classify(c) == idle && since >= quiet {
+			quietOnes[c.inode] = true
 		}
 	})
-	if err != nil || len(idle) == 0 || s.PIDs == nil {
+	if err != nil || len(quietOnes) == 0 || s.PIDs == nil {
 		return 0, err
 	}
 	nudged := 0
 	var errs []error
 	for _, pid := range s.PIDs() {
-		n, err := nudge(ctx, pid, idle)
+		n, err := nudge(ctx, pid, quietOnes)
 		nudged += n
 		errs = append(errs, err)
 	}
@@ -39,7 +39,7 @@ func Nudge(ctx context.Context, s Scope, quiet time.Duration) (int, error) {
 }
 
 func nudge(ctx context.Context, pid int, idle map[uint64]bool) (n int, err error) {
-	sockets, err := socketsOf(pid)
+	sockets, err := HeldBy(pid)
 	if err != nil {
 		return 0, nil // it ended meanwhile
 	}

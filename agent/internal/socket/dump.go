@@ -92,7 +92,7 @@ func (s Scope) visitBy(cgroup uint64, visit func(*inetSock)) error {
 			}
 		})
 		if err != nil {
-			return fmt.Errorf("count the connections on port %d: %w", r.port, err)
+			return fmt.Errorf("list the connections on port %d: %w", r.port, err)
 		}
 	}
 	return nil
@@ -106,7 +106,7 @@ func (s Scope) excepted(cookie uint64) bool {
 func heldBy(pids []int) (map[uint64]bool, error) {
 	all := map[uint64]bool{}
 	for _, pid := range pids {
-		sockets, err := socketsOf(pid)
+		sockets, err := HeldBy(pid)
 		switch {
 		case errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH):
 			continue // ended meanwhile

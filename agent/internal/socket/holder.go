@@ -28,7 +28,7 @@ func holders(inodes map[uint64]bool) map[uint64]Process {
 		if len(found) == len(inodes) {
 			break
 		}
-		sockets, _ := socketsOf(pid)
+		sockets, _ := HeldBy(pid)
 		for ino := range sockets {
 			if _, known := found[ino]; inodes[ino] && !known {
 				found[ino] = describe(pid)
@@ -52,8 +52,8 @@ func pids() []int {
 	return out
 }
 
-// socketsOf returns the inodes of the sockets that a process holds.
-func socketsOf(pid int) (map[uint64]int, error) {
+// HeldBy returns the sockets that a process holds: their numbers by inode.
+func HeldBy(pid int) (map[uint64]int, error) {
 	dir, err := os.Open(filepath.Join("/proc", strconv.Itoa(pid), "fd"))
 	if err != nil {
 		return nil, err
@@ -74,6 +74,15 @@ func socketsOf(pid int) (map[uint64]int, error) {
 		}
 	}
 	return out, nil
+}
+
+// HeldAt is the inode of the socket that a process has under a number.
+func HeldAt(pid, fd int) (inode uint64, ok bool) {
+	link, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(pid), "fd", strconv.Itoa(fd)))
+	if err != nil {
+		return 0, false
+	}
+	return socketInode(link)
 }
 
 // socketInode reads "socket:[N]".

@@ -32,6 +32,8 @@ func (s *Store) Tree(digest string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	dir := filepath.Join(filepath.Dir(archive), treeName)
+	defer s.names.lock(digest)() // of two starts at once only one unpacks
 	a, m, err := s.artifact(digest)
 	if err != nil {
 		return "", err
@@ -39,11 +41,9 @@ func (s *Store) Tree(digest string) (string, error) {
 	if !m.Tree {
 		return "", fmt.Errorf("artifact %s (%s): %w: it is no archive of a tree", digest, a.Name, ErrNotExecutable)
 	}
-	dir := filepath.Join(filepath.Dir(archive), treeName)
 	if stamp, err := s.treeStamp(dir); err == nil && stamp == m.TreeStamp {
 		return dir, nil
 	}
-	defer s.names.lock(digest)()
 	stamp, err := s.unpackFile(archive, filepath.Dir(archive))
 	if err != nil {
 		return "", fmt.Errorf("artifact %s: %w", digest, diskFull(err))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/gracefleet/gracefleet/agent/internal/lifecycle"
+	"github.com/gracefleet/gracefleet/agent/internal/service"
 )
 
 // Promote ends the canary and the soak, or goes on to the next step.
@@ -180,18 +181,20 @@ func (s *Supervisor) Reload(ctx context.Context, c ServiceCommand) (Status, bool
 		return Status{}, false, err
 	}
 	var slot Slot
+	var spec service.Spec
 	st, err := s.onService(ctx, "reload", c, func(o *owner) error {
 		a := o.rec.State.Active()
 		if a == nil || !a.Running {
 			return fmt.Errorf("%w: service %q has no active generation to reload", ErrWrongState, o.name)
 		}
 		slot = o.slots[a.Slot].slot
+		spec, _ = o.rec.spec(a.Number)
 		return nil
 	})
 	if err != nil || c.DryRun || slot == nil {
 		return st, false, err
 	}
-	confirmed, err := slot.Reload(ctx)
+	confirmed, err := slot.Reload(ctx, spec.Preset)
 	if err != nil {
 		return st, false, fmt.Errorf("service %q: %w", o.name, err)
 	}

@@ -104,7 +104,7 @@ type Slot interface {
 	Handshaken(ctx context.Context) error
 	// Reload asks the program to read its configuration again, if it can; it says
 	// whether the program confirmed that.
-	Reload(ctx context.Context) (confirmed bool, err error)
+	Reload(ctx context.Context, preset string) (confirmed bool, err error)
 	// HoldOff keeps new connections away and returns when what is queued was
 	// taken, for which it waits at most patience.
 	HoldOff(ctx context.Context, patience time.Duration) error

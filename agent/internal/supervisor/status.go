@@ -95,13 +95,16 @@ func (o *owner) show(p *pastGeneration, g *lifecycle.Generation, weights map[int
 	if p.Spec != nil {
 		out.Spec = *p.Spec
 	}
+	if g != nil {
+		out.Slot = g.Slot
+	}
 	if g == nil || g.State.Ended() {
 		if p.Forced > 0 {
 			out.Drain = &Drain{Phase: lifecycle.Killed, Forced: p.Forced}
 		}
 		return out
 	}
-	out.Slot, out.Weight = g.Slot, weights[g.Slot]
+	out.Weight = weights[g.Slot]
 	v := o.live[p.Number]
 	if v != nil {
 		out.PID, out.StatusText = v.pid, v.status

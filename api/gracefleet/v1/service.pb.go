@@ -372,7 +372,7 @@ type Generation struct {
 	EndTime *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
 	// Generation that a rollback restored with this one; 0 when none.
 	RollbackOf int32 `protobuf:"varint,14,opt,name=rollback_of,json=rollbackOf,proto3" json:"rollback_of,omitempty"`
-	// Slot that it leases.
+	// Slot that it leases; of one that has ended, until that slot is closed.
 	Slot int32 `protobuf:"varint,15,opt,name=slot,proto3" json:"slot,omitempty"`
 	// What the program says of itself.
 	Status string `protobuf:"bytes,16,opt,name=status,proto3" json:"status,omitempty"`

@@ -13,9 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Enter has a command run in a room of its own: nothing that listens, runs or is
-// mounted there is seen outside, and all of it ends with the command, which is
-// PID 1 in it. Without root the room takes a user namespace.
+// Enter has a command run in a room of its own: what listens or is mounted there is
+// not seen outside, and all of it ends with the command, which is PID 1 in it. Without root the room takes a user namespace.
 func Enter(cmd *exec.Cmd) error {
 	attr := &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWIPC,

@@ -67,6 +67,7 @@ func Trial(ctx context.Context, a Agent, name string, spec *pb.ServiceSpec, tell
 
 type trial struct {
 	agentLog string
+	dialect  handover.Dialect
 	report   Report
 	tell     func(string)
 	spec     *pb.ServiceSpec
@@ -103,6 +104,8 @@ func (t *trial) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// A preset may have said it.
+	t.dialect, _ = handover.FindDialect(first.GetService().GetSpec().GetHandover().GetDialect())
 	if first.GetUpgrade().GetState() != pb.Upgrade_STATE_SUCCEEDED {
 		t.notStarted(first.GetUpgrade())
 		return t.heard(ctx)
@@ -260,27 +263,22 @@ func (t *trial) paths() {
 }
 
 func (t *trial) notice(message string, told map[string]bool) {
-	expected, _ := handover.FindDialect(t.spec.GetHandover().GetDialect())
-	if p, ok := handover.FindPreset(t.spec.GetPreset()); ok && t.spec.GetHandover().GetDialect() == "" {
-		expected, _ = handover.FindDialect(p.Dialect)
-	}
 	for _, n := range []struct {
 		words, check, remedy string
-		result               Result
 	}{
-		{"to its parent: absorbed", checkParent, "absorbed here; under anything else it would end its parent. A preset of its library takes it for ready", Warning},
-		{"does not count: it is not the program's main process", checkSpeaker, "run the program itself as command, without a wrapper that forks", Warning},
-		{"processes outlived the program", checkRest, "they are killed, with what they do: let the program wait for them", Warning},
+		{"to its parent: absorbed", checkParent, "absorbed here; under anything else it would end its parent. A preset of its library takes it for ready"},
+		{"does not count: it is not the program's main process", checkSpeaker, "run the program itself as command, without a wrapper that forks"},
+		{"processes outlived the program", checkRest, "they are killed, with what they do: let the program wait for them"},
 	} {
 		if !strings.Contains(message, n.words) || told[n.check] {
 			continue
 		}
 		told[n.check] = true
-		if n.check == checkParent && len(expected.ParentSignals) > 0 {
-			t.report.ok(n.check, "it signals its parent, as "+expected.Name+" programs do")
+		if n.check == checkParent && len(t.dialect.ParentSignals) > 0 {
+			t.report.ok(n.check, "it signals its parent, as "+t.dialect.Name+" programs do")
 			continue
 		}
-		t.report.add(n.result, n.check, message, n.remedy)
+		t.report.add(Warning, n.check, message, n.remedy)
 	}
 }
 

@@ -26,12 +26,13 @@ func main() {
 		notify("STATUS=last words")
 		os.Exit(code)
 	case "grandchild":
+		term := terminated()
 		child := exec.Command("/proc/self/exe", "notify", "READY=1")
 		if err := child.Run(); err != nil {
 			panic(err)
 		}
 		notify("STATUS=child said it")
-		wait(nil)
+		<-term
 	case "notify":
 		notify(os.Args[2])
 	case "tree":
@@ -52,16 +53,18 @@ func main() {
 	case "peer":
 		peer(os.Args[2])
 	case "parent":
+		term := terminated()
 		notify("READY=1")
 		for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGUSR2} {
 			syscall.Kill(os.Getppid(), sig)
 		}
-		wait(nil)
+		<-term
 	}
 }
 
 // tree double-forks a process, in a session of its own, that ignores TERM.
 func tree(pidfile string) {
+	term := terminated()
 	self, err := os.Executable()
 	if err != nil {
 		panic(err)
@@ -77,7 +80,7 @@ func tree(pidfile string) {
 	}
 	bufio.NewReader(f).ReadString('\n')
 	notify("READY=1")
-	wait(nil)
+	<-term
 }
 
 // peer prints what a shim says to whoever connects, until it hangs up.
@@ -105,11 +108,11 @@ func notifyAs(word, pidfile string) {
 	}
 }
 
-func wait(signals []os.Signal) {
+// terminated has SIGTERM delivered from now on: it is called before READY is said.
+func terminated() <-chan os.Signal {
 	ch := make(chan os.Signal, 1)
 	signal.Notify(ch, syscall.SIGTERM)
-	<-ch
-	os.Exit(0)
+	return ch
 }
 
 func notify(s string) {
@@ -123,6 +126,7 @@ func notify(s string) {
 
 // serve answers lines on every inherited socket.
 func serve() {
+	term := terminated()
 	n := 0
 	for fd := 3; ; fd++ {
 		if _, err := syscall.Getsockname(fd); err != nil {
@@ -136,7 +140,7 @@ func serve() {
 		go accept(l)
 	}
 	notify(fmt.Sprintf("STATUS=%d sockets\nREADY=1", n))
-	wait(nil)
+	<-term
 }
 
 func accept(l net.Listener) {
