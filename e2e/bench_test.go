@@ -4,10 +4,13 @@ package e2e
 
 import (
 	"fmt"
+	"net/http"
+	"os/exec"
 	"testing"
 	"time"
 
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
+	"github.com/gracefleet/gracefleet/e2e/harness"
 )
 
 // BenchmarkUpgrade tells how long an upgrade takes until a user notices it: from
@@ -32,6 +35,7 @@ func benchmarkUpgrade(b *testing.B, folder, rest string) {
 	l := s.load(perSecond, 0, m.hear)
 	answered(b, l, perSecond/10)
 	var sw switches
+	var alone []time.Duration
 	b.ResetTimer()
 	for i := range b.N {
 		m.reset()
@@ -43,6 +47,7 @@ func benchmarkUpgrade(b *testing.B, folder, rest string) {
 		if first.Before(before) {
 			b.Fatal("the new generation never answered")
 		}
+		alone = append(alone, startAlone(b, folder))
 		sw.first = append(sw.first, first.Sub(before))
 		sw.gaps = append(sw.gaps, m.longestGap())
 	}
@@ -50,6 +55,36 @@ func benchmarkUpgrade(b *testing.B, folder, rest string) {
 	unharmed(b, l)
 	b.ReportMetric(milliseconds(median(sw.first)), "ms-to-first-answer")
 	b.ReportMetric(milliseconds(median(sw.gaps)), "ms-longest-gap")
+	b.ReportMetric(milliseconds(median(alone)), "ms-program-alone")
+}
+
+// startAlone is how long the program itself takes from its start to its first
+// answer, under the same load and without an agent: what no upgrade can be
+// faster than on this machine at this time.
+func startAlone(b *testing.B, folder string) time.Duration {
+	b.Helper()
+	address := fmt.Sprintf("127.0.0.1:%d", harness.FreePort(b))
+	program := exec.Command(harness.Program(b, folder, "v1"), "-listen", address)
+	begin := time.Now()
+	if err := program.Start(); err != nil {
+		b.Fatal(err)
+	}
+	defer func() {
+		_ = program.Process.Kill()
+		_ = program.Wait()
+	}()
+	for {
+		resp, err := http.Get("http://" + address + "/")
+		if err == nil {
+			took := time.Since(begin)
+			resp.Body.Close()
+			return took
+		}
+		if time.Since(begin) > awaitLimit {
+			b.Fatal(err)
+		}
+		time.Sleep(100 * time.Microsecond)
+	}
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -178,7 +178,7 @@ func TestDrainCutShort(t *testing.T) {
 	if err := drain.Start(); err != nil {
 		t.Fatal(err)
 	}
-	b.until(`grep -aq '"halted":true' /var/lib/gracefleet/records/web.record`)
+	b.until(`grep -aq '"halted":true' /var/lib/gracefleet/records/web.?`)
 	// All that ran is gone, and the next boot has another id.
 	b.run("bash", "-c", "pkill -KILL -x graced; pkill -KILL -x graced-shim; pkill -KILL -x -f '/var/lib/gracefleet/.*'; rm -rf /run/gracefleet/*")
 	_ = drain.Wait()

@@ -50,14 +50,32 @@ func (k *keeper) run(c *shim.Client) {
 			c.Close()
 			return
 		}
-		for e := range c.Events() {
-			k.becameReady(e)
-			k.refresh(c)
-		}
+		k.follow(c)
 		if k.leaving.Load() {
 			return
 		}
 		c = k.reconnect()
+	}
+}
+
+// follow keeps the state up to date while the connection stands. What an event
+// itself says is not held up by the asking for everything else.
+func (k *keeper) follow(c *shim.Client) {
+	news := make(chan struct{}, 1)
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	defer close(news)
+	asking.Go(func() {
+		for range news {
+			k.refresh(c)
+		}
+	})
+	for e := range c.Events() {
+		k.becameReady(e)
+		select {
+		case news <- struct{}{}:
+		default: // the next answer has it
+		}
 	}
 }
 
@@ -73,6 +91,7 @@ func (k *keeper) becameReady(e shim.Event) {
 		now := *c // readers hold the old one
 		now.Ready, now.ReadyAt = true, e.Time
 		k.state.Current = &now
+		k.state.Seq = max(k.state.Seq, e.Seq) // what is older no longer counts
 		k.announce()
 	}
 }
@@ -141,7 +160,7 @@ func (k *keeper) reconnect() *shim.Client {
 // replace starts a shim that inherits the sockets and the running program. How
 // that ends cannot be known any more, since only a parent is told.
 func (k *keeper) replace(ctx context.Context) (*shim.Client, error) {
-	c, err := k.slot.host.spawn(ctx, k.slot)
+	c, err := k.slot.spawn(ctx, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -50,7 +50,21 @@ func (s *slot) Start(ctx context.Context, l supervisor.Launch) (int, error) {
 		return 0, startError(err)
 	}
 	s.keeper.started(i)
+	s.expectAt(&p, i.Process.PID)
 	return i.Process.PID, nil
+}
+
+// expectAt notes where a program holds its listeners, unless it moves them.
+func (s *slot) expectAt(p *shim.Program, pid int) {
+	for i, name := range p.Sockets {
+		l, ok := s.listener(name)
+		if !ok {
+			continue
+		}
+		if inode, err := inodeOf(l.File); err == nil {
+			s.foundAt.Store(inode, descriptor{pid, p.Descriptor(i)})
+		}
+	}
 }
 
 // programCgroup is where the slot's first program will be born; empty without

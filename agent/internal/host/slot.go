@@ -93,11 +93,7 @@ func (s *slot) open(ctx context.Context, c *shim.Client) error {
 		}
 		options[sock.Name] = o
 	}
-	group, err := s.programCgroup(ctx)
-	if err != nil {
-		return err
-	}
-	held, err := c.OpenAndStage(ctx, s.intent.Spec.Sockets, options, group)
+	held, err := c.Open(ctx, s.intent.Spec.Sockets, options)
 	if guardRefused(err) {
 		// Without root some kernels take no filter on a tcp socket.
 		s.log.Warn("a new address is open to users before the generation is ready", "error", err)
@@ -105,7 +101,7 @@ func (s *slot) open(ctx context.Context, c *shim.Client) error {
 			o.Guard = false
 			options[name] = o
 		}
-		held, err = c.OpenAndStage(ctx, s.intent.Spec.Sockets, options, group)
+		held, err = c.Open(ctx, s.intent.Spec.Sockets, options)
 	}
 	if err != nil {
 		return err

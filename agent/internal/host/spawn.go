@@ -43,11 +43,7 @@ func (h *Host) Prepare(in supervisor.SlotIntent) {
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), spawnLimit)
 		defer cancel()
-		// A cgroup takes the kernel a while to make, too.
-		if _, err := h.generationCgroup(in.Service, in.Generation); err != nil {
-			s.log.Debug("the next program's cgroup cannot be made yet", "error", err)
-		}
-		c, err := h.spawn(ctx, s)
+		c, err := s.spawnFirst(ctx)
 		result <- spawned{s, c, err}
 	}()
 }
@@ -130,24 +126,34 @@ func (h *Host) forgetPrepared(dir string) chan spawned {
 func (h *Host) takePrepared(ctx context.Context, s *slot) (*shim.Client, error) {
 	result := h.forgetPrepared(s.dir)
 	if result == nil {
-		return h.spawn(ctx, s)
+		return s.spawnFirst(ctx)
 	}
 	select {
 	case got := <-result:
 		if got.client != nil && got.client.Err() == nil {
 			return got.client, nil
 		}
-		return h.spawn(ctx, s) // somebody ended it meanwhile
+		return s.spawnFirst(ctx) // somebody ended it meanwhile
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
 }
 
+// spawnFirst starts the shim of a slot that runs nothing yet, and with it the exec
+// stage of its first program.
+func (s *slot) spawnFirst(ctx context.Context) (*shim.Client, error) {
+	group, err := s.programCgroup(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return s.spawn(ctx, &shim.StageIntent{Cgroup: group, Descriptors: len(s.intent.Spec.Sockets)})
+}
+
 // spawn starts the shim; one that an interrupted Open left is used as it is.
-func (h *Host) spawn(ctx context.Context, s *slot) (*shim.Client, error) {
-	c, err := shim.Spawn(ctx, h.shimBinary, shim.Intent{
-		StateID: h.store.ID(), Service: s.intent.Service, Slot: s.intent.Slot, Generation: s.intent.Generation,
-		Directory: s.dir, SlotCgroup: string(s.cgroup),
+func (s *slot) spawn(ctx context.Context, stage *shim.StageIntent) (*shim.Client, error) {
+	c, err := shim.Spawn(ctx, s.host.shimBinary, shim.Intent{
+		StateID: s.host.store.ID(), Service: s.intent.Service, Slot: s.intent.Slot, Generation: s.intent.Generation,
+		Directory: s.dir, SlotCgroup: string(s.cgroup), Stage: stage,
 	})
 	if errors.Is(err, shim.ErrRunning) {
 		return shim.Dial(ctx, s.dir)

@@ -24,12 +24,6 @@ func (c *Client) Open(ctx context.Context, sockets []service.Socket, options map
 	return c.listeners(ctx, opOpen, openRequest{Sockets: sockets, Options: options})
 }
 
-// OpenAndStage does what Open does and has the exec stage of the first program
-// started ahead, in its cgroup: it is up by the time it gets its orders.
-func (c *Client) OpenAndStage(ctx context.Context, sockets []service.Socket, options map[string]listen.Options, cgroup string) ([]Listener, error) {
-	return c.listeners(ctx, opOpen, openRequest{Sockets: sockets, Options: options, Stage: &stageRequest{cgroup}})
-}
-
 // Listeners returns duplicates of every socket the shim holds, in the order they
 // were opened.
 func (c *Client) Listeners(ctx context.Context) ([]Listener, error) {

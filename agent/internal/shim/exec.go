@@ -1,9 +1,8 @@
 package shim
 
 import (
-	"encoding/json"
+	"context"
 	"errors"
-	"io"
 	"math"
 	"os"
 	"runtime"
@@ -14,74 +13,47 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gracefleet/gracefleet/agent/internal/listen"
 )
 
 // firstSocket is the first descriptor after stdin, stdout and stderr; the
-// stage's own descriptor follows the last of the program's.
+// stage's connection to the shim follows the last of the program's.
 const firstSocket = 3
-
-// stageOrders is what the exec stage is told, up to the end of file.
-type stageOrders struct {
-	Program     Program `json:"program"`
-	Descriptors int     `json:"descriptors"`
-}
 
 // Exec is the exec stage: a process that becomes the program. It exists because
 // only the final process can put its own pid into LISTEN_PID, and because
-// identity and limits must change after the fork. The shim is at the other end of fd, and is told of
-// every failure from there on; otherwise Exec does not return.
+// identity and limits must change after the fork. The shim is at the other end of
+// fd, gives the orders, and is told of every failure from there on; otherwise Exec
+// does not return.
 func Exec(fd int) error {
 	runtime.LockOSThread() // no_new_privs and the signal mask belong to a thread
 	if _, err := unix.Getpeername(fd); err != nil {
 		return errors.New("the exec stage is started by a shim")
 	}
-	pipe := os.NewFile(uintptr(fd), "exec stage")
-	raw, err := io.ReadAll(pipe)
+	orders, err := newConn(fd)
 	if err != nil {
 		return err
 	}
-	var o stageOrders
-	if err := json.Unmarshal(raw, &o); err != nil {
-		return err
-	}
-	failed := become(&o.Program, firstSocket+o.Descriptors)
-	verdict, err := json.Marshal(failed)
+	m, files, err := orders.receive()
 	if err != nil {
 		return err
 	}
-	_, err = pipe.Write(verdict)
-	return err
-}
-
-func sendOrders(f *os.File, o stageOrders) error {
-	b, err := json.Marshal(o)
+	p, err := decode[Program](m)
 	if err != nil {
 		return err
 	}
-	if _, err := f.Write(b); err != nil {
-		return err
-	}
-	raw, err := f.SyscallConn()
-	if err != nil {
-		return err
-	}
-	cerr := raw.Control(func(fd uintptr) { err = unix.Shutdown(int(fd), unix.SHUT_WR) })
-	return errors.Join(cerr, err)
-}
-
-func parseVerdict(b []byte) *ExecError {
-	e := &ExecError{}
-	if err := json.Unmarshal(b, e); err != nil {
-		return execError("exec stage", "", err)
-	}
-	return e
+	return orders.send(context.Background(), message{Error: remote(become(&p, files))}, nil)
 }
 
 // become changes this process step by step into the program. The log comes first,
 // which may take the shim's rights to open; limits come before the identity, which
 // could not raise them; no_new_privs after it; the directory last, with the rights
 // of the program's user.
-func become(p *Program, firstUnused int) *ExecError {
+func become(p *Program, files []*os.File) *ExecError {
+	if e := place(files); e != nil {
+		return e
+	}
 	if e := log(p); e != nil {
 		return e
 	}
@@ -104,11 +76,22 @@ func become(p *Program, firstUnused int) *ExecError {
 		return execError("change to the working directory", dir, err)
 	}
 	unix.Umask(p.Umask)
-	if err := closeFrom(firstUnused); err != nil {
+	if err := closeFrom(firstSocket + len(files)); err != nil {
 		return execError("close descriptors", "", err)
 	}
 	resetSignals()
 	return replace(p.Path, p.Argv, environment(p))
+}
+
+// place gives the program's descriptors the numbers that were kept for them.
+func place(files []*os.File) *ExecError {
+	for i, f := range files {
+		err := listen.Control(f, func(fd int) error { return unix.Dup3(fd, firstSocket+i, 0) })
+		if err != nil {
+			return execError("place descriptor", strconv.Itoa(firstSocket+i), err)
+		}
+	}
+	return nil
 }
 
 // log makes the log the standard output and error.

@@ -13,7 +13,7 @@ import (
 // pipes are both sides of a Handshake; the zero value is none.
 type pipes struct {
 	ours   *os.File // where the program says that it is ready
-	theirs []uintptr
+	theirs []*os.File
 }
 
 // shake makes the pipes. What the program reads is in its pipe already, so nobody
@@ -26,47 +26,41 @@ func shake(h *Handshake) (pipes, error) {
 	if err != nil {
 		return pipes{}, err
 	}
-	p := pipes{ours: ours, theirs: []uintptr{uintptr(written)}}
+	p := pipes{ours: ours, theirs: []*os.File{written}}
 	var content [2]int
 	if err := unix.Pipe2(content[:], unix.O_CLOEXEC); err != nil {
 		p.closeOurs()
-		p.closeTheirs()
+		closeAll(p.theirs)
 		return pipes{}, err
 	}
-	p.theirs = append(p.theirs, uintptr(content[0]))
+	p.theirs = append(p.theirs, os.NewFile(uintptr(content[0]), "handshake"))
 	_, err = unix.Write(content[1], h.Content)
 	unix.Close(content[1])
 	if err != nil {
 		p.closeOurs()
-		p.closeTheirs()
+		closeAll(p.theirs)
 		return pipes{}, err
 	}
 	return p, nil
 }
 
 // pipe has a polled end to read from and a blocking one to write to.
-func pipe() (read *os.File, write int, err error) {
+func pipe() (read, write *os.File, err error) {
 	var fds [2]int
 	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
-		return nil, -1, err
+		return nil, nil, err
 	}
 	if err := unix.SetNonblock(fds[0], true); err != nil {
 		unix.Close(fds[0])
 		unix.Close(fds[1])
-		return nil, -1, err
+		return nil, nil, err
 	}
-	return os.NewFile(uintptr(fds[0]), "handshake"), fds[1], nil
+	return os.NewFile(uintptr(fds[0]), "handshake"), os.NewFile(uintptr(fds[1]), "handshake"), nil
 }
 
 func (p pipes) closeOurs() {
 	if p.ours != nil {
 		p.ours.Close()
-	}
-}
-
-func (p pipes) closeTheirs() {
-	for _, fd := range p.theirs {
-		unix.Close(int(fd))
 	}
 }
 

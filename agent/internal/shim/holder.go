@@ -39,6 +39,15 @@ func (s *server) held(name string) *heldSocket {
 	return nil
 }
 
+// files are the descriptors of held sockets.
+func (s *server) files(names []string) []*os.File {
+	out := make([]*os.File, len(names))
+	for i, name := range names {
+		out[i] = s.held(name).file
+	}
+	return out
+}
+
 // open creates what is not held yet, all or nothing, and answers with all that
 // was asked for.
 func (s *server) open(r openRequest) (any, []*os.File, error) {
@@ -60,9 +69,6 @@ func (s *server) open(r openRequest) (any, []*os.File, error) {
 		asked = append(asked, h)
 	}
 	s.sockets = append(s.sockets, fresh...)
-	if r.Stage != nil && s.state.Current == nil {
-		go s.stageAhead(r.Stage.Cgroup) // after the answer, which need not wait
-	}
 	return s.listeners(asked)
 }
 

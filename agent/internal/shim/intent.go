@@ -29,8 +29,17 @@ type Intent struct {
 	// SlotCgroup is where the shim lives and creates sockets; empty without
 	// cgroup v2.
 	SlotCgroup string `json:"slot_cgroup,omitempty"`
+	// Stage asks for the first program's exec stage ahead: it is up by the time it
+	// gets its orders. One that does not fit the program is replaced.
+	Stage *StageIntent `json:"stage,omitempty"`
 	// Idle limit; 0 means DefaultIdle.
 	Idle time.Duration `json:"idle,omitempty"`
+}
+
+// StageIntent is what is known of a program before it is ordered.
+type StageIntent struct {
+	Cgroup      string `json:"cgroup,omitempty"`
+	Descriptors int    `json:"descriptors"` // after its standard ones
 }
 
 // ControlPath is where the shim of a directory takes commands.

@@ -60,6 +60,11 @@ func (p *Program) descriptors() int {
 	return len(p.Sockets)
 }
 
+// Descriptor is the number under which the program gets the socket at an index.
+func (p *Program) Descriptor(socket int) int {
+	return firstSocket + p.descriptors() - len(p.Sockets) + socket
+}
+
 // User is a resolved identity.
 type User struct {
 	UID    uint32   `json:"uid"`

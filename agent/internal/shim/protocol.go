@@ -61,13 +61,6 @@ type Hello struct {
 type openRequest struct {
 	Sockets []service.Socket          `json:"sockets"`
 	Options map[string]listen.Options `json:"options,omitempty"`
-	// Stage asks for an exec stage ahead. A shim that does not know it starts one
-	// when it is needed.
-	Stage *stageRequest `json:"stage,omitempty"`
-}
-
-type stageRequest struct {
-	Cgroup string `json:"cgroup"`
 }
 
 type relistenRequest struct {

@@ -78,6 +78,9 @@ func (s *server) run() error {
 	go s.receiveSignals(signals)
 	go s.reapChildren(children)
 	go s.accept(control)
+	if s.in.Stage != nil {
+		s.stageAhead(*s.in.Stage)
+	}
 	<-s.quit
 	// After this nobody takes a dead socket for a shim.
 	os.Remove(ControlPath(s.in.Directory))

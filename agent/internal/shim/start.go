@@ -3,7 +3,6 @@ package shim
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"syscall"
 	"time"
@@ -11,13 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const (
-	// maxPast is how many earlier instances a state keeps.
-	maxPast = 8
-	// execLimit bounds the exec stage: a working directory on a dead network
-	// file system must not hold up the shim.
-	execLimit = 10 * time.Second
-)
+// maxPast is how many earlier instances a state keeps.
+const maxPast = 8
 
 // startByAgent answers a Start. Asked again for the current instance, it says
 // what came of it.
@@ -83,8 +77,7 @@ func (s *server) begin(byShim bool) *ExecError {
 	return nil
 }
 
-// execute has an exec stage become the program and waits for its verdict: the end
-// of the descriptor that execve closes, or an error.
+// execute has an exec stage become the program, with its descriptors in order.
 func (s *server) execute(p *Program) (int, *ExecError) {
 	for _, name := range p.Sockets {
 		// A program before this one may have changed the shared flag; one that
@@ -93,64 +86,33 @@ func (s *server) execute(p *Program) (int, *ExecError) {
 			return 0, execError("prepare socket", name, err)
 		}
 	}
-	if st := s.takeStage(p); st != nil {
-		if failed := negotiate(st.pipe, st.pid, p); failed == nil || failed.Stage != stageLost {
-			return st.pid, explained(failed)
-		}
-	}
 	hs, err := shake(p.Handshake)
 	if err != nil {
 		return 0, execError("handshake", "", err)
 	}
-	defer hs.closeTheirs()
-	st, failed := s.forkStage(p.Cgroup, p.Sockets, hs.theirs)
-	if failed == nil {
-		failed = negotiate(st.pipe, st.pid, p)
-	}
-	if failed != nil {
+	defer closeAll(hs.theirs)
+	pid, failed := s.become(p, append(hs.theirs, s.files(p.Sockets)...))
+	switch {
+	case failed != nil:
 		hs.closeOurs()
-		return 0, explained(failed)
-	}
-	if hs.ours != nil {
+	case hs.ours != nil:
 		go s.awaitHandshake(hs.ours, p.Handshake.Ready, p.Instance)
 	}
-	return st.pid, nil
+	return pid, failed
 }
 
-func explained(failed *ExecError) *ExecError {
+// become uses the stage that waits. One that ended meanwhile is no reason to fail.
+func (s *server) become(p *Program, files []*os.File) (int, *ExecError) {
+	if st := s.takeStage(p); st != nil {
+		if failed := st.become(p, files); failed == nil || failed.Stage != stageLost {
+			return st.pid, failed
+		}
+	}
+	st, failed := forkStage(p.Cgroup, p.descriptors())
 	if failed != nil {
-		explain(failed)
+		return 0, failed
 	}
-	return failed
-}
-
-// stageLost is where a stage failed that ended before its orders.
-const stageLost = "exec stage lost"
-
-// negotiate sends the stage its orders and hears how the execve went. It closes
-// the pipe.
-func negotiate(ours *os.File, pid int, p *Program) *ExecError {
-	defer ours.Close()
-	ours.SetDeadline(time.Now().Add(execLimit))
-	err := sendOrders(ours, stageOrders{Program: *p, Descriptors: p.descriptors()})
-	lost := err != nil
-	var verdict []byte
-	if err == nil {
-		verdict, err = io.ReadAll(ours)
-	}
-	if err == nil && len(verdict) == 0 {
-		return nil
-	}
-	endStage(pid)
-	switch {
-	case lost:
-		return execError(stageLost, p.Path, err)
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return &ExecError{Stage: "exec stage", Path: p.Path, Errno: syscall.ETIMEDOUT, Detail: "a directory or file did not answer"}
-	case err != nil:
-		return execError("exec stage", p.Path, err)
-	}
-	return parseVerdict(verdict)
+	return st.pid, st.become(p, files)
 }
 
 // openLog opens a log for appending: no pipe, whose reader could die and take

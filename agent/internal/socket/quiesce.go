@@ -69,21 +69,15 @@ func emptied(ctx context.Context, t Target) error {
 	return nil
 }
 
-// Handshakes returns the cookies of the request sockets on the targets' tcp
-// ports. They are listed twice, 10 ms apart, since a SYN may have run the
-// program that was attached before. Waiting for an empty list instead would
-// never end under load: other slots share the port.
+// Handshakes returns the cookies of the request sockets on the targets' tcp ports.
+// They are listed after 10 ms, since a SYN may have run the program that was
+// attached before; what ended its handshake by then is in a queue. Waiting for an
+// empty list instead would never end under load: other slots share the port.
 func Handshakes(ctx context.Context, targets []Target) (map[uint64]bool, error) {
-	found, err := requestSockets(targets)
-	if err != nil {
-		return nil, err
-	}
 	if err := pause(ctx, settle); err != nil {
 		return nil, err
 	}
-	more, err := requestSockets(targets)
-	maps.Copy(found, more)
-	return found, err
+	return requestSockets(targets)
 }
 
 // Pending returns how many connections (for udp: bytes) wait on the targets,

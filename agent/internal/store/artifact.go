@@ -87,7 +87,7 @@ func (s *Store) artifact(digest string) (Artifact, metadata, error) {
 // the directory's name is the digest, so nothing but labels is lost, and the
 // missing verified part makes the next Verify read every byte.
 func readMetadata(dir string) (metadata, error) {
-	data, err := readRecord(filepath.Join(dir, metadataFile), kindArtifact)
+	data, err := readEncoded(filepath.Join(dir, metadataFile), kindArtifact)
 	var m metadata
 	if err == nil && json.Unmarshal(data, &m) == nil {
 		return m, nil
@@ -109,7 +109,7 @@ func (s *Store) writeMetadata(dir string, m metadata) error {
 	if err != nil {
 		return err
 	}
-	return s.replace(filepath.Join(dir, metadataFile), "", encodeRecord(kindArtifact, data))
+	return s.replace(filepath.Join(dir, metadataFile), "", encode(kindArtifact, data))
 }
 
 // ListArtifacts returns all artifacts, the oldest first.

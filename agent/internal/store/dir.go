@@ -53,6 +53,7 @@ type Store struct {
 	mu      sync.Mutex
 	uploads map[string]bool       // digests with an open Upload
 	hosts   map[string]hostDigest // by path
+	records map[string]*copies    // by service
 
 	logs *logs
 }
@@ -79,6 +80,7 @@ func Open(dir string, o Options) (*Store, error) {
 		lock:    lock,
 		uploads: map[string]bool{},
 		hosts:   map[string]hostDigest{},
+		records: map[string]*copies{},
 	}
 	if err := s.load(); err != nil {
 		lock.Close()

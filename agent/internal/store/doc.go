@@ -5,7 +5,7 @@
 //	  lock               flock of the agent that works on the directory
 //	  stamp              format version and random id of the directory
 //	  reserve            space given up when the disk is full
-//	  records/           0700, NAME.record and NAME.prev
+//	  records/           0700, NAME.a to NAME.c, three copies of one record
 //	  quarantine/        0700, what was found corrupt
 //	  artifacts/HEX/     0711, the executable (0555) and .artifact, its metadata
 //	  uploads/HEX/       0700, an artifact that is not complete yet
@@ -16,8 +16,10 @@
 //   - dir.go: the layout and its lock
 //   - stamp.go: format version and id
 //   - errors.go: what callers branch on
-//   - record.go: records, their encoding, quarantine
-//   - write.go: the crash-consistent write that records and metadata share
+//   - record.go: records, what is written and what is durable, quarantine
+//   - copies.go: the files of a record, overwritten in turn
+//   - write.go: the crash-consistent replacing of a file
+//   - encode.go: the checksummed header of what is replaced
 //   - reserve.go: space kept for state writes on a full disk
 //   - artifact.go: stored artifacts, list, delete, collect
 //   - verify.go: whether an artifact's bytes are still those of its digest

@@ -136,7 +136,7 @@ func trySave(s *Store, n int) error {
 		return err
 	}
 	data := bytes.Repeat(fmt.Appendf(nil, "%08d", n), 4<<10) // 8 pages
-	saveErr := s.SaveRecord("web", data)
+	saveErr := save(s, "web", data)
 	after, bad, err := s.LoadRecords()
 	if err != nil || len(bad) > 0 {
 		return fmt.Errorf("quarantined %v, %w", bad, err)
@@ -201,7 +201,7 @@ func fillReserve(dir string) error {
 	}
 	data := bytes.Repeat([]byte("x"), 32<<10) // new, present and previous: 108 KiB
 	for i := range 3 {
-		if err := s.SaveRecord("web", data); err != nil {
+		if err := save(s, "web", data); err != nil {
 			return fmt.Errorf("save %d with a reserve: %w", i, err)
 		}
 	}
@@ -209,7 +209,7 @@ func fillReserve(dir string) error {
 		return errors.New("saved without the reserve: the disk was not full")
 	}
 	free()
-	if err := s.SaveRecord("web", data); err != nil {
+	if err := save(s, "web", data); err != nil {
 		return err
 	}
 	info, err := os.Stat(s.path("reserve"))

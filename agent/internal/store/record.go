@@ -1,14 +1,11 @@
 package store
 
 import (
-	"bytes"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"sort"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,54 +16,98 @@ import (
 type Record struct {
 	Name string
 	Data []byte
-	// Previous is set when the last version was lost and this is the one
-	// before it.
+	// Previous is set when a later version was there and is damaged.
 	Previous bool
 }
 
-// Quarantined is a record that was found corrupt and moved aside.
+// Quarantined is a copy of a record that was found damaged and moved aside.
 type Quarantined struct {
 	Name string
 	// Path is where it lies now.
 	Path string
 	// Reason says what is wrong with it.
 	Reason error
-	// Recovered says that the version before it was good and is used.
+	// Recovered says that another copy is good and is used: the version before, or
+	// the latest if it was the write of this one that was cut off.
 	Recovered bool
 }
 
-// Kinds of encoded files.
-const (
-	kindService  = "service"
-	kindStamp    = "stamp"
-	kindArtifact = "artifact"
-	kindUpload   = "upload"
-)
-
-const (
-	recordVersion = 1
-	recordExt     = ".record"
-	prevExt       = ".prev"
-)
-
-// SaveRecord stores the record of a service; once it has returned nil, the
-// record survives a power cut. On an error (ErrDiskFull for want of space) the
-// former record stays. Saves of different services do not wait for each other.
-func (s *Store) SaveRecord(name string, data []byte) error {
+// WriteRecord writes the record of a service: an agent that comes after this one,
+// however it ended, finds it. Only SyncRecord makes it survive a power cut; until
+// then the last one that does is kept as well. On an error (ErrDiskFull for want of
+// space) the former record stays.
+func (s *Store) WriteRecord(name string, data []byte) error {
 	if err := service.CheckName(name); err != nil {
 		return fmt.Errorf("record: %w", err)
 	}
 	defer s.names.lock(name)()
-	path := s.recordPath(name, recordExt)
-	if err := s.replace(path, s.recordPath(name, prevExt), encodeRecord(kindService, data)); err != nil {
+	c, err := s.copiesOf(name)
+	if err != nil {
+		return fmt.Errorf("record of service %s: %w", name, err)
+	}
+	next, version := c.next(), c.held[c.latest()].version+1
+	c.held[next] = heldCopy{}
+	path := s.copyPath(name, next)
+	if err := s.withReserve(func() error { return writeCopy(path, encodeCopy(version, data)) }); err != nil {
+		_ = os.Truncate(path, 0) // a half of it is nothing to report later
 		return fmt.Errorf("record of service %s not saved, the former one stays: %w", name, err)
 	}
+	c.held[next].version = version
 	return nil
 }
 
-// LoadRecords reads all records in the order of their names. Corrupt ones are
-// moved to quarantine and reported; the version before takes their place when
-// it is good.
+// SyncRecord returns nil once the record as it was when this was called, or a
+// later one, survives a power cut. WriteRecord does not wait for it. After an
+// error the record must be written again: the kernel forgets what it could not
+// write.
+func (s *Store) SyncRecord(name string) error {
+	for {
+		i, was := s.unsynced(name)
+		if was.version == 0 {
+			return nil
+		}
+		err := syncData(s.copyPath(name, i))
+		if err == nil && !was.named {
+			err = syncDir(s.path("records"))
+		}
+		if err != nil {
+			return fmt.Errorf("record of service %s may not survive a power cut: %w", name, err)
+		}
+		if s.markSynced(name, i, was) {
+			return nil
+		}
+	}
+}
+
+// unsynced is the latest copy, unless a power cut would leave it.
+func (s *Store) unsynced(name string) (int, heldCopy) {
+	defer s.names.lock(name)()
+	c := s.knownCopies(name)
+	if c == nil || c.held[c.latest()].version == c.synced {
+		return 0, heldCopy{}
+	}
+	return c.latest(), c.held[c.latest()]
+}
+
+// markSynced says whether what was synced is still in that copy: two writes may
+// have taken its place meanwhile.
+func (s *Store) markSynced(name string, i int, was heldCopy) bool {
+	defer s.names.lock(name)()
+	c := s.knownCopies(name)
+	if c == nil {
+		return true // deleted
+	}
+	if c.held[i] != was {
+		return false
+	}
+	c.held[i].named = true
+	c.synced = max(c.synced, was.version)
+	return true
+}
+
+// LoadRecords reads all records in the order of their names, and makes them
+// durable. Damaged copies are moved to quarantine and reported; another copy takes
+// their place when it is good.
 func (s *Store) LoadRecords() ([]Record, []Quarantined, error) {
 	names, err := s.recordNames()
 	if err != nil {
@@ -75,7 +116,10 @@ func (s *Store) LoadRecords() ([]Record, []Quarantined, error) {
 	var records []Record
 	var bad []Quarantined
 	for _, name := range names {
-		r, q := s.loadRecord(name)
+		r, q, err := s.loadRecord(name)
+		if err != nil {
+			return nil, nil, fmt.Errorf("record of service %s: %w", name, err)
+		}
 		if r != nil {
 			records = append(records, *r)
 		}
@@ -90,17 +134,18 @@ func (s *Store) DeleteRecord(name string) error {
 		return fmt.Errorf("record: %w", err)
 	}
 	defer s.names.lock(name)()
-	// The older one first: alone it would count as the record.
-	for _, ext := range []string{prevExt, recordExt} {
-		if err := os.Remove(s.recordPath(name, ext)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	// The latest last: an older one alone would count as the record.
+	c, err := s.copiesOf(name)
+	if err != nil {
+		return fmt.Errorf("record of service %s: %w", name, err)
+	}
+	for _, i := range c.oldestFirst() {
+		if err := os.Remove(s.copyPath(name, i)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("record of service %s: %w", name, err)
 		}
 	}
+	s.forgetCopies(name)
 	return syncDir(s.path("records"))
-}
-
-func (s *Store) recordPath(name, ext string) string {
-	return s.path("records", name+ext)
 }
 
 func (s *Store) recordNames() ([]string, error) {
@@ -108,93 +153,48 @@ func (s *Store) recordNames() ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("records: %w", err)
 	}
-	seen := map[string]bool{}
+	var names []string
 	for _, e := range entries {
 		ext := filepath.Ext(e.Name())
 		name := strings.TrimSuffix(e.Name(), ext)
-		if (ext == recordExt || ext == prevExt) && service.CheckName(name) == nil {
-			seen[name] = true
+		if slices.Contains(copyExt[:], ext) && service.CheckName(name) == nil {
+			names = append(names, name)
 		}
 	}
-	names := make([]string, 0, len(seen))
-	for name := range seen {
-		names = append(names, name)
-	}
-	sort.Strings(names)
-	return names, nil
+	slices.Sort(names)
+	return slices.Compact(names), nil
 }
 
-func (s *Store) loadRecord(name string) (*Record, []Quarantined) {
+func (s *Store) loadRecord(name string) (*Record, []Quarantined, error) {
 	defer s.names.lock(name)()
+	found, err := s.readCopies(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	latest := latestOf(found)
 	var bad []Quarantined
-	for _, ext := range []string{recordExt, prevExt} {
-		path := s.recordPath(name, ext)
-		data, err := readRecord(path, kindService)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // a crash between the two renames: prev is the record
-		}
-		if err != nil {
-			bad = append(bad, s.quarantine(name, path, err))
+	for _, f := range found {
+		// What was overwritten since need not be whole.
+		if f.err == nil || (f.version != 0 && latest != nil && f.version < latest.version) {
 			continue
 		}
-		for i := range bad {
-			bad[i].Recovered = true
-		}
-		return &Record{Name: name, Data: data, Previous: len(bad) > 0}, bad
+		q := s.quarantine(name, s.copyPath(name, f.index), f.err)
+		q.Recovered = latest != nil
+		bad = append(bad, q)
 	}
-	return nil, bad
+	if latest == nil {
+		return nil, bad, nil
+	}
+	_, err = s.keepCopies(name, found)
+	return &Record{Name: name, Data: latest.data, Previous: len(bad) > 0}, bad, err
 }
 
-// quarantine moves a file aside. When even that fails it stays, and the next
-// save replaces it.
+// quarantine moves a file aside. When even that fails it stays, and a later write
+// takes its place.
 func (s *Store) quarantine(name, path string, reason error) Quarantined {
 	to := s.path("quarantine", fmt.Sprintf("%s.%d", filepath.Base(path), time.Now().UnixNano()))
 	if err := os.Rename(path, to); err != nil {
 		return Quarantined{Name: name, Path: path, Reason: errors.Join(reason, err)}
 	}
 	return Quarantined{Name: name, Path: to, Reason: reason}
-}
-
-// errCorrupt means that an encoded file is not as it was written.
-var errCorrupt = errors.New("corrupt")
-
-// encodeRecord puts a header line before the payload:
-//
-//	gracefleet 1 KIND LENGTH SHA256
-func encodeRecord(kind string, payload []byte) []byte {
-	return append(recordHeader(kind, payload), payload...)
-}
-
-func recordHeader(kind string, payload []byte) []byte {
-	return fmt.Appendf(nil, "gracefleet %d %s %d %x\n", recordVersion, kind, len(payload), sha256.Sum256(payload))
-}
-
-// decodeRecord returns the payload. Only what encodeRecord wrote is accepted:
-// the header is derived from the payload again and compared.
-func decodeRecord(kind string, data []byte) ([]byte, error) {
-	i := bytes.IndexByte(data, '\n')
-	if i < 0 {
-		return nil, fmt.Errorf("%w: no header line in %d bytes", errCorrupt, len(data))
-	}
-	payload := data[i+1:]
-	if want := recordHeader(kind, payload); !bytes.Equal(data[:i+1], want) {
-		return nil, fmt.Errorf("%w: header %q does not fit the %d bytes after it", errCorrupt, clip(data[:i], 120), len(payload))
-	}
-	return payload, nil
-}
-
-func readRecord(path, kind string) ([]byte, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	payload, err := decodeRecord(kind, data)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return payload, nil
-}
-
-func clip(b []byte, n int) []byte {
-	return b[:min(len(b), n)]
 }

@@ -19,11 +19,11 @@ type stamp struct {
 
 // readStamp returns "" for a directory that has none yet.
 func (s *Store) readStamp() (string, error) {
-	data, err := readRecord(s.path("stamp"), kindStamp)
+	data, err := readEncoded(s.path("stamp"), kindStamp)
 	if err != nil {
 		// Written twice at creation, so one rotten sector does not take the
 		// agent down.
-		if again, prevErr := readRecord(s.path("stamp.prev"), kindStamp); prevErr == nil {
+		if again, prevErr := readEncoded(s.path("stamp.prev"), kindStamp); prevErr == nil {
 			data, err = again, nil
 		}
 	}
@@ -52,7 +52,7 @@ func (s *Store) writeStamp() (string, error) {
 		return "", err
 	}
 	for range 2 {
-		if err := s.replace(s.path("stamp"), s.path("stamp.prev"), encodeRecord(kindStamp, data)); err != nil {
+		if err := s.replace(s.path("stamp"), s.path("stamp.prev"), encode(kindStamp, data)); err != nil {
 			return "", fmt.Errorf("stamp of the state directory: %w", err)
 		}
 	}

@@ -116,7 +116,7 @@ func (u *Upload) create() error {
 	if err != nil {
 		return err
 	}
-	return replaceFile(filepath.Join(u.dir, uploadFile), "", encodeRecord(kindUpload, data))
+	return replaceFile(filepath.Join(u.dir, uploadFile), "", encode(kindUpload, data))
 }
 
 func (u *Upload) restart() error {

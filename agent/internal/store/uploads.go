@@ -90,7 +90,7 @@ func (s *Store) partialState(digest string) (UploadState, error) {
 }
 
 func readUploadInfo(dir string) (uploadInfo, error) {
-	data, err := readRecord(filepath.Join(dir, uploadFile), kindUpload)
+	data, err := readEncoded(filepath.Join(dir, uploadFile), kindUpload)
 	if err != nil {
 		return uploadInfo{}, err
 	}

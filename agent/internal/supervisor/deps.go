@@ -10,10 +10,11 @@ import (
 	"github.com/gracefleet/gracefleet/agent/internal/steer"
 )
 
-// Records keeps one record per service, crash-consistently. A save that returned
-// survives a power cut.
+// Records keeps one record per service, crash-consistently. The next agent finds
+// what was written; what was synced survives a power cut, too.
 type Records interface {
-	SaveRecord(name string, data []byte) error
+	WriteRecord(name string, data []byte) error
+	SyncRecord(name string) error
 	DeleteRecord(name string) error
 }
 

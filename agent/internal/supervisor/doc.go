@@ -7,7 +7,8 @@
 // back to it; they never touch its state.
 //
 //   - supervisor.go: all services; restore.go: what a new agent finds
-//   - owner.go: the loop; settle.go: what follows from a state
+//   - owner.go: the loop; settle.go: what follows from a state; durable.go: when it is
+//     written, and when it is told
 //   - slots.go: opening and closing slots, one at a time
 //   - run.go, ready.go, watch.go, drain.go, release.go: the effects
 //   - apply.go, upgrade.go, rollback.go, commands.go: what operators ask for

@@ -72,6 +72,10 @@ func (o *owner) refuse(e lifecycle.Effect, sl *openSlot) func(context.Context) {
 	}
 }
 
+// firstCount is when the connections of a generation are counted first after it
+// was superseded: nobody decides anything by them before it is quiet.
+const firstCount = 10 * time.Millisecond
+
 // count follows a draining generation's connections.
 func (o *owner) count(e lifecycle.Effect, sl *openSlot) func(context.Context) {
 	patient := lifecycle.Phase(e.Step) == lifecycle.Patient
@@ -80,6 +84,11 @@ func (o *owner) count(e lifecycle.Effect, sl *openSlot) func(context.Context) {
 	return func(ctx context.Context) {
 		slot, err := sl.wait(ctx)
 		if err != nil {
+			return
+		}
+		// A first count walks the kernel's table of all connections, for 1 to 2 ms
+		// of a processor that the new generation's first answers need more.
+		if lifecycle.Phase(e.Step) == lifecycle.Quiescing && sleep(ctx, firstCount) != nil {
 			return
 		}
 		idle := newIdleWatch()

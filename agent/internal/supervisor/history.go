@@ -197,11 +197,13 @@ func (o *owner) notice(generation int, warning bool, message string) {
 }
 
 func (o *owner) report(news []Event) {
-	for _, e := range news {
-		e.Service = o.name
-		o.sup.journal.add(e)
-		o.logEvent(e)
-	}
+	o.tell(func() {
+		for _, e := range news {
+			e.Service = o.name
+			o.sup.journal.add(e)
+			o.logEvent(e)
+		}
+	})
 }
 
 func (o *owner) logEvent(e Event) {

@@ -33,9 +33,10 @@ type owner struct {
 	ending  map[int][]*task // cancelled tasks by slot, perhaps not yet gone
 	live    map[int]*vitals
 	timer   *time.Timer
-	spare   int  // slot whose keeper waits for the next upgrade; 0: none
-	pid     int  // what the pid file says
-	unsaved bool // the record on disk is older than rec
+	spare   int // slot whose keeper waits for the next upgrade; 0: none
+	pid     int // what the pid file says
+	disk    durable
+	unsaved bool // the record on disk is older than rec, or may not last
 	deleted bool
 	// adopting holds effects back until a new agent knows what runs.
 	adopting bool
@@ -99,13 +100,19 @@ func (o *owner) letGo() {
 	for _, sl := range o.slots {
 		sl.letGo()
 	}
+	if o.disk.syncing != nil {
+		<-o.disk.syncing
+	}
 }
 
-// do runs f in the owner's goroutine and returns what it says.
+// do runs f in the owner's goroutine and returns what it says, once that is durable.
 func (o *owner) do(ctx context.Context, f func() error) error {
 	answer := make(chan error, 1)
 	select {
-	case o.inbox <- func() { answer <- f() }:
+	case o.inbox <- func() {
+		err := f()
+		o.tell(func() { answer <- err })
+	}:
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-o.done:

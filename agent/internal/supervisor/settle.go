@@ -2,7 +2,6 @@ package supervisor
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -70,8 +69,7 @@ func (o *owner) become(before, after lifecycle.State) error {
 			o.rec = saved
 			return err
 		} else if err != nil {
-			o.unsaved = true
-			o.later(o.saveAgain)
+			o.saveLater()
 		}
 	}
 	o.report(news)
@@ -148,30 +146,6 @@ func (o *owner) followPID() {
 		return
 	}
 	o.pid = pid
-}
-
-func (o *owner) save() error {
-	o.rec.prune(o.wall())
-	data, err := json.Marshal(o.rec)
-	if err != nil {
-		return fmt.Errorf("encode the service's record: %w", err)
-	}
-	if err := o.sup.records.SaveRecord(o.name, data); err != nil {
-		return fmt.Errorf("service %s: write its record: %w", o.name, err)
-	}
-	o.unsaved = false
-	return nil
-}
-
-func (o *owner) saveAgain() {
-	if !o.unsaved || o.deleted {
-		return
-	}
-	if err := o.save(); err != nil {
-		o.log.Error("the record could not be written; trying again", "error", err)
-		o.later(o.saveAgain)
-	}
-	o.publish()
 }
 
 // steer applies the state's weights to the slots that are open.

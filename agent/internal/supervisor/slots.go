@@ -301,8 +301,7 @@ func (o *owner) left(slot Slot, number int) {
 func (o *owner) saveOrder() {
 	if err := o.save(); err != nil {
 		o.log.Error("the order of the slots could not be written; trying again", "error", err)
-		o.unsaved = true
-		o.later(o.saveAgain)
+		o.saveLater()
 	}
 	o.settle()
 }

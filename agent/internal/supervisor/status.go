@@ -12,11 +12,13 @@ import (
 // endedShown is how many ended generations a status lists.
 const endedShown = 3
 
-// publish makes the owner's state visible to readers.
+// publish makes the owner's state visible to readers, once it is durable.
 func (o *owner) publish() {
 	s := o.status()
-	o.snapshot.Store(&s)
-	o.changed.wake()
+	o.tell(func() {
+		o.snapshot.Store(&s)
+		o.changed.wake()
+	})
 }
 
 func (o *owner) status() Status {
@@ -52,7 +54,7 @@ func (o *owner) serviceState() ServiceState {
 func (o *owner) warnings() []string {
 	var out []string
 	if o.unsaved {
-		out = append(out, "the record on disk is out of date: it could not be written")
+		out = append(out, "the record on disk is out of date, or may not survive a power cut: it could not be written")
 	}
 	for _, g := range o.rec.State.Generations {
 		switch {
