@@ -117,7 +117,7 @@ func outcome(st *pb.ServiceStatus, up *pb.Upgrade, aborting bool) result {
 		r.text = success(st, up)
 	case pb.Upgrade_STATE_ABORTED:
 		r.outcome, r.host = "aborted", "rolled-back"
-		r.text = fmt.Sprintf("%s: %s aborted, generation %d is active", up.GetService(), upgradeName(up), up.GetFromGeneration())
+		r.text = fmt.Sprintf("%s: %s aborted, %s", up.GetService(), upgradeName(up), remaining(st, up))
 		if !aborting {
 			r.code = ExitRolledBack
 			r.details = []string{"aborted by " + up.GetActor() + ": " + visible(up.GetMessage())}
@@ -128,10 +128,20 @@ func outcome(st *pb.ServiceStatus, up *pb.Upgrade, aborting bool) result {
 	return r
 }
 
+// remaining says what serves after an upgrade that came to nothing. Without overlap
+// the old program has ended by then, and another generation runs it again.
+func remaining(st *pb.ServiceStatus, up *pb.Upgrade) string {
+	switch generation(st, up.GetFromGeneration()).GetState() {
+	case pb.Generation_STATE_DRAINING, pb.Generation_STATE_STOPPED:
+		return fmt.Sprintf("the program of generation %d is started again", up.GetFromGeneration())
+	}
+	return fmt.Sprintf("generation %d is active", up.GetFromGeneration())
+}
+
 // fail fills in the result of a generation that was turned away.
 func (r *result) fail(st *pb.ServiceStatus, up *pb.Upgrade) {
 	r.code, r.outcome, r.host = ExitRolledBack, "failed", "rolled-back"
-	still := fmt.Sprintf("; generation %d is active", up.GetFromGeneration())
+	still := "; " + remaining(st, up)
 	if up.GetFromGeneration() == 0 {
 		r.code, r.host, still = ExitError, "failed", "; nothing was running before"
 	}

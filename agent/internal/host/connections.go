@@ -68,6 +68,38 @@ func (s *slot) AwaitQueued(ctx context.Context) error {
 	return s.awaitAny(ctx, socket.WatchQueue)
 }
 
+// AwaitFull returns when so many percent of one of the slot's queues are taken.
+func (s *slot) AwaitFull(ctx context.Context, percent int) (queued, limit int, err error) {
+	type length struct{ queued, limit int }
+	full := make(chan length, 1)
+	found, stop := context.WithCancel(ctx)
+	defer stop()
+	var all sync.WaitGroup
+	for _, l := range s.listeners() {
+		all.Go(func() {
+			_ = socket.WatchQueue(found, l.File, func() {
+				queued, limit, err := socket.Queue(l.File)
+				if err != nil || limit == 0 || queued*100 < limit*percent {
+					return
+				}
+				select {
+				case full <- length{queued, limit}:
+				default: // another one was first
+				}
+				stop()
+			})
+		})
+	}
+	<-found.Done()
+	all.Wait()
+	select {
+	case l := <-full:
+		return l.queued, l.limit, nil
+	default:
+		return 0, 0, context.Cause(ctx)
+	}
+}
+
 // AwaitLost returns nil when one of the slot's listeners was shut down.
 func (s *slot) AwaitLost(ctx context.Context) error {
 	return s.awaitAny(ctx, socket.WatchListener)

@@ -7,21 +7,31 @@ func (s *State) begin(e Event) error {
 	case s.Halted:
 		return ErrHalted
 	}
-	if t := s.Generation(e.Target); t != nil && t.State == Draining && t.serves() {
+	if t := s.Generation(e.Target); t != nil && t.State == Draining && t.CutAt == 0 && t.serves() {
 		s.revive(t, e)
 		return nil
 	}
 	if e.Policy.MaxGenerations > 0 && s.Staying() >= e.Policy.MaxGenerations {
 		return ErrTooMany
 	}
+	a := s.Active()
+	next := Generation{State: Starting, Policy: e.Policy, Alone: alone(e.Policy, a)}
+	if s.goingBack() {
+		return ErrClosing
+	}
 	s.Upgrade = &Upgrade{ID: e.ID, Kind: e.Kind, State: UpgradeStarting, Plan: e.Plan, Target: e.Target}
-	if a := s.Active(); a != nil {
+	if a != nil {
 		s.Upgrade.From = a.Number
+	}
+	s.Back = nil
+	if next.Alone {
+		s.makeRoom(a, next.Policy, e.At)
 	}
 	s.LastNumber++
 	s.LastSlot++
 	s.Upgrade.To = s.LastNumber
-	s.add(Generation{Number: s.LastNumber, Slot: s.LastSlot, State: Starting, Policy: e.Policy}, e.At)
+	next.Number, next.Slot = s.LastNumber, s.LastSlot
+	s.add(next, e.At)
 	return nil
 }
 
@@ -40,8 +50,8 @@ func (s *State) revive(t *Generation, e Event) {
 }
 
 func (s *State) add(g Generation, at Time) {
-	g.order(at)
 	s.Generations = append(s.Generations, g)
+	s.order(&s.Generations[len(s.Generations)-1], at)
 }
 
 func (s *State) remove(number int) {
@@ -55,13 +65,12 @@ func (s *State) remove(number int) {
 }
 
 // order asks for the next instance of the generation's own program.
-func (g *Generation) order(at Time) {
+func (s *State) order(g *Generation, at Time) {
 	g.Instance++
 	g.Program = g.Number
 	g.Running, g.Ready, g.Overdue, g.Lost = false, false, false, false
 	g.RestartAt = 0
-	g.StartedAt = at
-	g.Deadline = at.After(g.Policy.ReadyTimeout)
+	s.begins(g, at)
 }
 
 func (g *Generation) activate() {

@@ -10,16 +10,17 @@ func (s *State) exited(g *Generation, e Event) {
 		e.Message = g.Message + "; then " + e.Message
 	}
 	g.Running, g.Ready, g.Lost = false, false, false
-	if g.State == Draining {
+	switch {
+	case g.Heir && !s.Halted:
+		s.takeSlot(g, *s.Back, e.At)
+	case g.State == Draining:
 		g.end()
-		return
-	}
-	if s.proving(g) {
+	case s.proving(g):
 		s.giveBack(UpgradeFailed, exitReason(e, wasReady), e.Message, e.At)
-		return
+	default:
+		s.startFailed(g, exitReason(e, wasReady), e.Message)
+		s.crashed(g, e, ran && wasReady)
 	}
-	s.startFailed(g, exitReason(e, wasReady), e.Message)
-	s.crashed(g, e, ran && wasReady)
 }
 
 // startFailed tells that a start did not succeed; the generation is tried again.
@@ -97,14 +98,21 @@ func (s *State) autoRollback(g *Generation, at Time) {
 		s.Promoted = alive.Number
 		return
 	}
-	s.LastNumber++
 	u.State = UpgradeStarting
+	s.takeSlot(g, t, at)
 	u.To = s.LastNumber
+}
+
+// takeSlot starts a good generation again on the slot of one whose program is
+// gone, with the queue that waits there.
+func (s *State) takeSlot(g *Generation, t Target, at Time) {
+	s.LastNumber++
 	next := Generation{
-		Number: s.LastNumber, Slot: g.Slot, State: Active, Policy: t.Policy,
+		Number: s.LastNumber, Slot: g.Slot, State: Active, Policy: t.Policy, Alone: g.Alone,
 		Instance: g.Instance, HoldUntil: g.HoldUntil, Refusing: g.Refusing,
 	}
 	s.Promoted = s.LastNumber
+	s.Back = nil
 	s.remove(g.Number)
 	s.add(next, at)
 }

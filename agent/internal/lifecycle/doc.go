@@ -16,10 +16,11 @@
 //   - prove.go: ready, canary steps, soak, promote
 //   - giveback.go: fail and abort
 //   - adopt.go: a new agent finds what runs
+//   - alone.go: upgrades of programs that cannot run side by side
 //   - drain.go: a generation ends, or stands in meanwhile
 //   - crash.go: a program ended untold; restart.go is the pure backoff policy
 //   - effects.go, weights.go, timer.go: what follows from a state
-//   - durable.go: which changes must be on disk before anyone acts on them
+//   - durable.go: which changes must be written before anyone acts on them
 //   - name.go: states in words
 //   - history.go: which generation a rollback returns to
 package lifecycle

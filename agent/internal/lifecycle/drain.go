@@ -28,7 +28,7 @@ func (s *State) quiesced(g *Generation, at Time) {
 	if g.State != Draining || g.Phase != Quiescing {
 		return
 	}
-	if s.Halted || !g.Policy.PatientDrain {
+	if s.Halted || !g.Policy.PatientDrain || g.CutAt != 0 {
 		g.signal(at)
 		return
 	}
@@ -48,6 +48,9 @@ func (s *State) standsIn(g *Generation) bool {
 func (g *Generation) signal(at Time) {
 	g.Phase = Signalled
 	g.Deadline = at.After(g.Policy.DrainTimeout)
+	if g.CutAt != 0 {
+		g.Deadline = g.CutAt
+	}
 }
 
 func (g *Generation) kill() {
@@ -63,7 +66,8 @@ func (g *Generation) end() {
 	}
 	g.Phase = 0
 	g.Running, g.Ready, g.Overdue, g.Lost = false, false, false, false
-	g.Deadline, g.RestartAt, g.HoldUntil = 0, 0, 0
+	g.Deadline, g.RestartAt, g.HoldUntil, g.CutAt = 0, 0, 0, 0
+	g.Heir = false
 }
 
 // stranded is a connection that reached the slot of an ended generation: the
@@ -73,13 +77,13 @@ func (s *State) stranded(g *Generation, at Time) {
 		return
 	}
 	rescuer := s.rescuer()
-	if s.Halted || rescuer == 0 || g.Rescues >= maxRescues {
+	if s.Halted || rescuer == 0 || g.Rescues >= maxRescues || s.anyAlone() {
 		g.Abandoned = true
 		return
 	}
 	g.Rescues++
 	g.Ending = g.State
-	g.order(at)
+	s.order(g, at)
 	g.Program = rescuer
 	g.State = Draining
 	g.Phase = Patient

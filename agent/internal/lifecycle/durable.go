@@ -2,7 +2,7 @@ package lifecycle
 
 import "slices"
 
-// Durable says whether the change from a to b must be on disk before anyone
+// Durable says whether the change from a to b must be written before anyone
 // acts on it. What the running processes know themselves (their instance,
 // whether they run) need not be.
 func Durable(a, b State) bool {

@@ -28,6 +28,8 @@ const (
 	Signal
 	// Kill ends the instance and everything it started.
 	Kill
+	// AwaitFull watches the queue of a slot that nobody serves yet; Fault.
+	AwaitFull
 	// Release closes an ended generation's slot once that harms nobody; Stranded,
 	// Released.
 	Release
@@ -72,8 +74,11 @@ func (s *State) effectsOf(g *Generation, weighted bool) []Effect {
 		return []Effect{r}
 	}
 	var out []Effect
-	if g.RestartAt == 0 {
+	if g.RestartAt == 0 && !s.waits(g) {
 		out = append(out, of(Run))
+	}
+	if g.Alone && !g.Ready && s.Upgrading() && s.Upgrade.To == g.Number && s.Back != nil {
+		out = append(out, of(AwaitFull))
 	}
 	// Once a program is being started its listener is left alone: Run opens it.
 	if g.Refusing && g.State != Draining && g.RestartAt != 0 {

@@ -36,11 +36,15 @@ func worlds() []world {
 		{"soak, patient, restarts", base, Plan{Soak: 1}, late},
 		{"steps, signal, restarts", base, steps, late},
 		{"steps, patient, no restarts", base, steps, early},
+		{"alone, patient, restarts", base, Plan{}, late},
 	}
 	for i := range out {
 		p := &out[i].policy
 		p.PatientDrain = strings.Contains(out[i].name, "patient")
 		p.Patience = 1
+		if strings.Contains(out[i].name, "alone") {
+			p.Alone, p.OverlapLimit = true, 1
+		}
 		if strings.Contains(out[i].name, "no restarts") {
 			p.Restart = Restart{}
 		}
@@ -79,10 +83,14 @@ func (w world) canonical(s State) State {
 		place(&g.RestartAt, w.order[1])
 		place(&g.HoldUntil, w.order[2])
 		place(&g.WindowEnd, Time(time.Hour))
+		place(&g.CutAt, w.order[0])
 	}
 	s.Promoted = number(s.Promoted)
 	if s.Fallback != nil {
 		s.Fallback = &Target{Number: number(s.Fallback.Number), Policy: w.policy}
+	}
+	if s.Back != nil {
+		s.Back = &Target{Number: number(s.Back.Number), Policy: w.policy}
 	}
 	s.LastNumber, s.LastSlot = 50, 50
 	if u := s.Upgrade; u != nil && u.State.Ended() {
@@ -191,6 +199,7 @@ type visit struct {
 type mark struct {
 	halted             bool
 	promoted, fallback int
+	back               int
 	generations        [mostGenerations + 2]Generation
 	upgrade            struct {
 		kind                Kind
@@ -206,6 +215,9 @@ func key(s State) mark {
 	m := mark{halted: s.Halted, promoted: s.Promoted}
 	if s.Fallback != nil {
 		m.fallback = s.Fallback.Number
+	}
+	if s.Back != nil {
+		m.back = s.Back.Number
 	}
 	for i, g := range s.Generations {
 		g.Policy = Policy{}
@@ -298,90 +310,6 @@ func story(v *visit, last Event) string {
 	return out
 }
 
-// wrong says which promise a step breaks.
-func wrong(before, s State) string {
-	actives := 0
-	for i := range s.Generations {
-		g := &s.Generations[i]
-		if g.State == Active {
-			actives++
-		}
-		if p := wrongGeneration(&s, g); p != "" {
-			return p
-		}
-	}
-	if actives > 1 {
-		return "two active generations"
-	}
-	if p := wrongWeights(&s); p != "" {
-		return p
-	}
-	return endedTooSoon(&before, &s)
-}
-
-func wrongGeneration(s *State, g *Generation) string {
-	switch {
-	case g.State.Ended() && (g.Running || g.Ready || g.RestartAt != 0 || g.Deadline != 0):
-		return fmt.Sprintf("generation %d has ended and is not at rest", g.Number)
-	case g.Ready && !g.Running:
-		return fmt.Sprintf("generation %d is ready and does not run", g.Number)
-	case g.State == Draining && (g.Phase < Quiescing || g.Phase > Killed):
-		return fmt.Sprintf("generation %d drains in no phase", g.Number)
-	case g.State != Draining && g.Phase != 0:
-		return fmt.Sprintf("generation %d has a phase and does not drain", g.Number)
-	case !g.State.Ended() && g.Slot == 0:
-		return fmt.Sprintf("generation %d lives without a slot", g.Number)
-	}
-	moving := g.Deadline != 0 || g.RestartAt != 0
-	for _, e := range s.Effects() {
-		moving = moving || e.Generation == g.Number
-	}
-	if !moving {
-		return fmt.Sprintf("nothing moves generation %d on", g.Number)
-	}
-	return ""
-}
-
-func wrongWeights(s *State) string {
-	sum := 0
-	serving := false
-	for i := range s.Generations {
-		serving = serving || s.Generations[i].serves()
-	}
-	for slot, share := range s.Weights() {
-		sum += share
-		i := slices.IndexFunc(s.Generations, func(g Generation) bool { return g.Slot == slot })
-		if i < 0 || share <= 0 {
-			return fmt.Sprintf("weight %d for slot %d, which nobody has", share, slot)
-		}
-		g := s.Generations[i]
-		if g.State.Ended() || (serving && !g.serves()) {
-			return fmt.Sprintf("generation %d has weight and does not serve, while another does", g.Number)
-		}
-	}
-	if sum != 0 && sum != Full {
-		return fmt.Sprintf("weights sum to %d", sum)
-	}
-	if serving && sum == 0 {
-		return "somebody serves and nobody has weight"
-	}
-	return ""
-}
-
-// endedTooSoon: while an upgrade is not promoted, the generation it replaces is
-// never told to end, unless an operator stops the service.
-func endedTooSoon(before, s *State) string {
-	if !s.Upgrading() || s.Halted || s.Upgrade.From == 0 {
-		return ""
-	}
-	if old := s.Generation(s.Upgrade.From); old != nil && old.State == Draining {
-		if was := before.Generation(old.Number); was == nil || (was.State != Draining && !was.State.Ended()) {
-			return "the old generation was told to end before the new one was promoted"
-		}
-	}
-	return ""
-}
-
 // endings: from every state, if effects succeed and time passes, the service
 // comes to rest: no upgrade under way, nothing draining, one generation serving
 // or everything ended.
@@ -447,7 +375,7 @@ func wish(s *State) (Event, bool) {
 			f.Type = Exited
 		case Release:
 			f.Type = Released
-		case Oversee, Refuse:
+		case Oversee, Refuse, AwaitFull:
 			continue
 		case Watch:
 			if s.Upgrade.State != UpgradeCanary || s.Upgrade.StepSaw[s.Upgrade.Step-1] >= s.Upgrade.Plan.MinConnections {

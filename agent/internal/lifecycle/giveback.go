@@ -38,6 +38,10 @@ func (s *State) giveBack(end UpgradeState, r Reason, message string, at Time) {
 	from := s.old()
 	to := s.Generation(u.To)
 	u.end(end, r, message)
+	if to != nil && to.Alone && s.Back != nil {
+		s.goBack(to, r, message, at)
+		return
+	}
 	if from != nil {
 		from.activate()
 	}

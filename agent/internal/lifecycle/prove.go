@@ -54,12 +54,18 @@ func (s *State) promote(g, from *Generation, at Time) {
 	g.activate()
 	u.end(UpgradeSucceeded, u.Reason, u.Message) // what an automatic rollback was for
 	s.Promoted = g.Number
-	s.Fallback = nil
-	g.WindowEnd = 0
-	if u.Kind == KindUpgrade && from != nil && g.Policy.RollbackWindow > 0 {
+	s.Fallback, s.Back = s.Back, nil
+	if from != nil {
 		s.Fallback = &Target{Number: from.Number, Policy: from.Policy}
+	}
+	g.WindowEnd = 0
+	if u.Kind != KindUpgrade || g.Policy.RollbackWindow == 0 {
+		s.Fallback = nil
+	}
+	if s.Fallback != nil {
 		g.WindowEnd = at.After(g.Policy.RollbackWindow)
 	}
+	g.Alone = g.Policy.Alone
 	if from != nil {
 		from.drain(Stopped, at)
 	}

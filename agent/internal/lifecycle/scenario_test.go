@@ -108,6 +108,8 @@ func (p *player) given(t *testing.T, words []string) {
 			p.rules.PatientDrain = true
 		case "patience":
 			p.rules.Patience = duration(t, value)
+		case "alone":
+			p.rules.Alone, p.rules.OverlapLimit = true, duration(t, value)
 		case "never-restart":
 			p.rules.Restart = Restart{}
 		case "max":
@@ -239,7 +241,7 @@ func phaseName(p Phase) string {
 
 func underWay(effects []Effect) string {
 	names := map[EffectKind]string{
-		Run: "run", AwaitReady: "await ready", Watch: "watch", Oversee: "oversee", Quiesce: "quiesce", HoldOff: "hold off", Refuse: "refuse",
+		Run: "run", AwaitReady: "await ready", Watch: "watch", Oversee: "oversee", Quiesce: "quiesce", HoldOff: "hold off", Refuse: "refuse", AwaitFull: "await full",
 		Count: "count", Signal: "signal", Kill: "kill", Release: "release",
 	}
 	var out []string

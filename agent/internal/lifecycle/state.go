@@ -93,6 +93,7 @@ const (
 	ReasonInternal        Reason = "INTERNAL"
 	ReasonCandidateDied   Reason = "CANDIDATE_DIED"
 	ReasonListenerLost    Reason = "LISTENER_LOST"
+	ReasonQueueFull       Reason = "QUEUE_FULL"
 	ReasonNotAccepting    Reason = "NOT_ACCEPTING"
 	ReasonCheckFailed     Reason = "CHECK_FAILED"
 	ReasonReportedFailure Reason = "REPORTED_FAILURE"
@@ -116,6 +117,11 @@ type Policy struct {
 	// Checked generations are asked by upgrade.check while they prove themselves.
 	Checked        bool `json:"checked,omitempty"`
 	MaxGenerations int  `json:"max_generations"`
+	// Alone programs cannot run beside another generation's.
+	Alone bool `json:"alone,omitempty"`
+	// OverlapLimit is how long the one before may take to end then, and how long
+	// the new one may take to be ready.
+	OverlapLimit time.Duration `json:"overlap_limit,omitempty"`
 }
 
 // CanaryStep is one step of a canary: a share in basis points.
@@ -148,6 +154,13 @@ type Generation struct {
 	Program int  `json:"program"`
 	Running bool `json:"running"` // the instance runs
 	Ready   bool `json:"ready"`   // and may receive connections
+
+	// Alone generations are not started before every other program has ended.
+	Alone bool `json:"alone,omitempty"`
+	// CutAt is when a generation that makes room is killed, whatever it has left.
+	CutAt Time `json:"cut_at,omitempty"`
+	// Heir says that State.Back takes the slot once its program is gone.
+	Heir bool `json:"heir,omitempty"`
 
 	// Deadline ends readiness, alive_for, or the phase of a drain.
 	Deadline Time `json:"deadline,omitempty"`
@@ -226,7 +239,10 @@ type State struct {
 	// Promoted is the generation that a start or a reboot brings back.
 	Promoted int `json:"promoted,omitempty"`
 	// Fallback is what a crash loop of the active generation returns to.
-	Fallback   *Target `json:"fallback,omitempty"`
+	Fallback *Target `json:"fallback,omitempty"`
+	// Back is what an upgrade without overlap started from: if it fails, that is
+	// started again, on the new slot.
+	Back       *Target `json:"back,omitempty"`
 	LastNumber int     `json:"last_number"`
 	LastSlot   int     `json:"last_slot"`
 }
@@ -237,6 +253,10 @@ func (s State) Clone() State {
 	if s.Fallback != nil {
 		f := *s.Fallback
 		s.Fallback = &f
+	}
+	if s.Back != nil {
+		b := *s.Back
+		s.Back = &b
 	}
 	if s.Upgrade != nil {
 		u := *s.Upgrade

@@ -27,6 +27,7 @@ func Step(old State, e Event) (State, error) {
 		return s, nil
 	}
 	s.fact(e)
+	s.roomMade(e.At)
 	return s, nil
 }
 

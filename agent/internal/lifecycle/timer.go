@@ -50,7 +50,7 @@ func (s *State) tickGeneration(g *Generation, at Time) {
 		g.Refusing = s.Weights()[g.Slot] > 0 && !g.Ready
 	}
 	if due(g.RestartAt, at) {
-		g.order(at)
+		s.order(g, at)
 	}
 	if due(g.Deadline, at) {
 		s.overdue(g, at)
@@ -70,7 +70,7 @@ func (s *State) overdue(g *Generation, at Time) {
 		g.kill()
 	case g.State == Draining || g.State.Ended() || g.Ready:
 	case s.proving(g):
-		s.giveBack(UpgradeFailed, ReasonReadyTimeout, "not ready within "+g.Policy.ReadyTimeout.String(), at)
+		s.giveBack(UpgradeFailed, ReasonReadyTimeout, "not ready within "+s.readyLimit(g).String(), at)
 	default:
 		g.Overdue = true
 		s.startFailed(g, ReasonReadyTimeout, "not ready within "+g.Policy.ReadyTimeout.String())

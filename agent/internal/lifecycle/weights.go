@@ -7,6 +7,9 @@ const Full = 10000
 // Full, or there is no slot at all. A slot whose program died has no weight as
 // long as another generation accepts.
 func (s *State) Weights() map[int]int {
+	if g := s.newcomer(); g != nil {
+		return map[int]int{g.Slot: Full}
+	}
 	if w := s.canaryWeights(); w != nil {
 		return w
 	}

@@ -7,17 +7,29 @@ import (
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
 )
 
+// What UpgradePolicy.overlap may be.
+const (
+	overlapFull = "full"
+	overlapNone = "none"
+)
+
 func (c *checker) fromUpgrade(m *pb.UpgradePolicy) service.Upgrade {
-	c.later(m.GetOverlap() != "" && m.GetOverlap() != "full", "upgrade.overlap")
-	c.later(m.GetOverlapLimit() != nil, "upgrade.overlap_limit")
+	overlap := m.GetOverlap()
+	c.that(overlap == "" || overlap == overlapFull || overlap == overlapNone, "upgrade.overlap", "want full or none")
+	soak := service.DefaultSoak
+	if overlap == overlapNone {
+		soak = 0 // there is nothing to soak beside
+	}
 	return service.Upgrade{
 		Steps:          fromSteps(m.GetSteps()),
 		Hold:           c.durationOr("upgrade.hold", m.GetHold(), service.DefaultHold),
 		MinConnections: int(m.GetMinConnections()),
 		StepTimeout:    c.positive("upgrade.step_timeout", m.GetStepTimeout()),
-		Soak:           c.durationOr("upgrade.soak", m.GetSoak(), service.DefaultSoak),
+		Soak:           c.durationOr("upgrade.soak", m.GetSoak(), soak),
 		RollbackWindow: c.durationOr("upgrade.rollback_window", m.GetRollbackWindow(), service.DefaultRollbackWindow),
 		Check:          c.fromCheck(m.GetCheck()),
+		NoOverlap:      overlap == overlapNone,
+		OverlapLimit:   c.positive("upgrade.overlap_limit", m.GetOverlapLimit()),
 	}
 }
 
@@ -77,6 +89,9 @@ func toUpgradePolicy(u service.Upgrade) *pb.UpgradePolicy {
 	m := &pb.UpgradePolicy{
 		Hold: durationpb.New(u.Hold), MinConnections: count(u.MinConnections), StepTimeout: durationpb.New(u.StepTimeout),
 		Soak: durationpb.New(u.Soak), RollbackWindow: durationpb.New(u.RollbackWindow),
+	}
+	if u.NoOverlap {
+		m.Overlap, m.OverlapLimit = overlapNone, durationpb.New(u.OverlapLimit)
 	}
 	for _, s := range u.Steps {
 		m.Steps = append(m.Steps, &pb.CanaryStep{Weight: count(s.Weight), Manual: s.Manual})

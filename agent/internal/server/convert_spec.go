@@ -12,12 +12,6 @@ import (
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
 )
 
-// later refuses what is in the contract for agents to come: ignoring it would
-// run something else than was asked for.
-func (c *checker) later(set bool, field string) {
-	c.that(!set, field, "not supported by this agent yet")
-}
-
 // spec reads, completes and validates a specification.
 func (c *checker) spec(name string, m *pb.ServiceSpec) service.Spec {
 	if m == nil {

@@ -66,15 +66,30 @@ func TestUnsetAndZeroDiffer(t *testing.T) {
 	wantViolation(t, toStatus(t.Context(), err), "drain.timeout")
 }
 
-func TestWhatIsForLaterIsRefused(t *testing.T) {
-	for field, m := range map[string]*pb.ServiceSpec{
-		"upgrade.overlap":       {Upgrade: &pb.UpgradePolicy{Overlap: "none"}},
-		"upgrade.overlap_limit": {Upgrade: &pb.UpgradePolicy{OverlapLimit: durationpb.New(1)}},
-	} {
-		m.Artifact = "host:/bin/web"
+func TestOverlap(t *testing.T) {
+	read := func(m *pb.UpgradePolicy) (service.Upgrade, error) {
 		c := &checker{}
-		c.spec("web", m)
-		wantViolation(t, toStatus(t.Context(), c.err()), field)
+		s := c.spec("web", &pb.ServiceSpec{Artifact: "host:/bin/web", Upgrade: m})
+		return s.Upgrade, c.err()
+	}
+	full, err := read(&pb.UpgradePolicy{Overlap: "full"})
+	if err != nil || full.NoOverlap || full.Soak != service.DefaultSoak {
+		t.Errorf("overlap: full became %+v, %v", full, err)
+	}
+	none, err := read(&pb.UpgradePolicy{Overlap: "none"})
+	if err != nil || !none.NoOverlap || none.Soak != 0 || none.OverlapLimit != 10*time.Second {
+		t.Errorf("overlap: none became %+v, %v", none, err)
+	}
+	if m := toUpgradePolicy(none); m.GetOverlap() != "none" || m.GetOverlapLimit().AsDuration() != 10*time.Second {
+		t.Errorf("it is shown as %v", m)
+	}
+	for field, m := range map[string]*pb.UpgradePolicy{
+		"upgrade.overlap":       {Overlap: "some"},
+		"upgrade.overlap_limit": {OverlapLimit: durationpb.New(time.Second)},
+		"upgrade.soak":          {Overlap: "none", Soak: durationpb.New(1)},
+	} {
+		_, err := read(m)
+		wantViolation(t, toStatus(t.Context(), err), field)
 	}
 }
 

@@ -101,6 +101,9 @@ func (p Probe) withDefaults() Probe {
 
 func (u Upgrade) withDefaults() Upgrade {
 	u.StepTimeout = or(u.StepTimeout, DefaultStepTimeout)
+	if u.NoOverlap {
+		u.OverlapLimit = or(u.OverlapLimit, DefaultOverlapLimit)
+	}
 	if u.Check != nil {
 		c := *u.Check
 		c.Interval, c.Failures = or(c.Interval, DefaultCheckInterval), or(c.Failures, DefaultCheckFailures)

@@ -169,6 +169,10 @@ func (r *rows) upgrade(u Upgrade) {
 	r.add("upgrade.step_timeout", formatDuration(u.StepTimeout))
 	r.add("upgrade.soak", formatDuration(u.Soak))
 	r.add("upgrade.rollback_window", formatDuration(u.RollbackWindow))
+	if u.NoOverlap {
+		r.add("upgrade.overlap", "none")
+		r.add("upgrade.overlap_limit", formatDuration(u.OverlapLimit))
+	}
 	if u.Check == nil {
 		return
 	}

@@ -131,6 +131,11 @@ type Upgrade struct {
 	// RollbackWindow is how long after promotion a crash loop rolls back.
 	RollbackWindow time.Duration `json:"rollback_window"`
 	Check          *Check        `json:"check,omitempty"`
+	// NoOverlap ends the old generation before the new one starts.
+	NoOverlap bool `json:"no_overlap,omitempty"`
+	// OverlapLimit is how long the old one may take to end then, and the new one
+	// to be ready: connections wait meanwhile.
+	OverlapLimit time.Duration `json:"overlap_limit,omitempty"`
 }
 
 // Step is one canary step.
@@ -207,6 +212,7 @@ const (
 	DefaultStepTimeout     = 10 * time.Minute
 	DefaultSoak            = 10 * time.Second
 	DefaultRollbackWindow  = 10 * time.Minute
+	DefaultOverlapLimit    = 10 * time.Second
 	DefaultCheckInterval   = 5 * time.Second
 	DefaultCheckFailures   = 2
 	DefaultDrainTimeout    = 30 * time.Second

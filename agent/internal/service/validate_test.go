@@ -42,6 +42,12 @@ func TestEveryRule(t *testing.T) {
 	check := func(p service.Probe) func(*service.Spec) {
 		return func(s *service.Spec) { s.Upgrade.Check = &service.Check{Probe: p, Interval: time.Second, Failures: 2} }
 	}
+	alone := func(then func(*service.Spec)) func(*service.Spec) {
+		return func(s *service.Spec) {
+			s.Upgrade = service.Upgrade{NoOverlap: true, OverlapLimit: time.Second, StepTimeout: time.Second}
+			then(s)
+		}
+	}
 	tcp := service.Probe{TCP: &service.TCPProbe{Socket: "http"}}
 	http := func(h service.HTTPProbe) service.Probe {
 		if h.Socket == "" {
@@ -169,6 +175,12 @@ func TestEveryRule(t *testing.T) {
 		{"upgrade.step_timeout", "from 1ms", func(s *service.Spec) { s.Upgrade.StepTimeout = -1 }},
 		{"upgrade.step_timeout", "not more than the hold", func(s *service.Spec) { s.Upgrade.MinConnections, s.Upgrade.Hold = 1, time.Hour }},
 		{"upgrade.soak", "from 0s", func(s *service.Spec) { s.Upgrade.Soak = -1 }},
+		{"upgrade.overlap_limit", "of no use", func(s *service.Spec) { s.Upgrade.OverlapLimit = time.Second }},
+		{"upgrade.overlap_limit", "from 100ms", alone(func(s *service.Spec) { s.Upgrade.OverlapLimit = time.Millisecond })},
+		{"upgrade.steps", "ends first", alone(func(s *service.Spec) { s.Upgrade.Steps = []service.Step{{Weight: 1}} })},
+		{"upgrade.soak", "ends first", alone(func(s *service.Spec) { s.Upgrade.Soak = 1 })},
+		{"upgrade.check", "judges nobody", alone(check(tcp))},
+		{"upgrade.overlap", "udp", alone(func(s *service.Spec) { s.Sockets = append(s.Sockets, udp) })},
 		{"upgrade.rollback_window", "from 0s", func(s *service.Spec) { s.Upgrade.RollbackWindow = -1 }},
 
 		{"drain.mode", "not known", func(s *service.Spec) { s.Drain.Mode = "rude" }},

@@ -16,6 +16,23 @@ func (c *checker) upgrade(s Spec) {
 	c.duration("upgrade.soak", u.Soak, 0, 30*day)
 	c.duration("upgrade.rollback_window", u.RollbackWindow, 0, 30*day)
 	c.check(u.Check, s.Sockets)
+	c.overlap(s)
+}
+
+// overlap: without it there is no moment at which both generations could serve.
+func (c *checker) overlap(s Spec) {
+	u := s.Upgrade
+	if !u.NoOverlap {
+		c.that(u.OverlapLimit == 0, "upgrade.overlap_limit", "is of no use without overlap: none")
+		return
+	}
+	c.duration("upgrade.overlap_limit", u.OverlapLimit, 100*time.Millisecond, 10*time.Minute)
+	c.that(len(u.Steps) == 0, "upgrade.steps", "cannot be with overlap: none, where the old generation ends first")
+	c.that(u.Soak == 0, "upgrade.soak", "cannot be with overlap: none, where the old generation ends first")
+	c.that(u.Check == nil, "upgrade.check", "judges nobody with overlap: none, which has neither steps nor soak")
+	for i, sock := range s.Sockets {
+		c.that(sock.Stream(), "upgrade.overlap", "none cannot be with sockets[%d], which is udp: datagrams do not wait", i)
+	}
 }
 
 // CheckSteps says whether canary steps rise from 0.01 % to 99.99 %.

@@ -209,6 +209,7 @@ func policyOf(s service.Spec) lifecycle.Policy {
 		RollbackWindow: s.Upgrade.RollbackWindow,
 		Checked:        s.Upgrade.Check != nil,
 		MaxGenerations: s.Drain.MaxGenerations,
+		Alone:          s.Upgrade.NoOverlap, OverlapLimit: s.Upgrade.OverlapLimit,
 	}
 }
 

@@ -95,6 +95,8 @@ type Slot interface {
 	Arrivals(ctx context.Context, fn func(n int)) error
 	// Queued counts the connections that wait on the slot, handshakes included.
 	Queued(ctx context.Context) (int, error)
+	// AwaitFull returns when so many percent of a queue of the slot are taken.
+	AwaitFull(ctx context.Context, percent int) (queued, limit int, err error)
 	// AwaitQueued returns when a connection waits on the slot.
 	AwaitQueued(ctx context.Context) error
 	// AwaitLost returns when a listener of the slot was shut down.

@@ -68,14 +68,20 @@ func (o *owner) chronicleGeneration(was, g *lifecycle.Generation) []Event {
 	return []Event{{Generation: g.Number, GenerationChanged: &GenerationChanged{From: from, To: g.State, Message: g.Message}}}
 }
 
-// inherit makes the entry of a generation that an automatic rollback created.
+// inherit makes the entry of a generation that an automatic rollback created, or
+// that an upgrade without overlap went back to.
 func (o *owner) inherit(g *lifecycle.Generation) *pastGeneration {
 	p := pastGeneration{Number: g.Number, CreatedAt: o.wall()}
-	if u := o.rec.State.Upgrade; u != nil && u.To == g.Number {
+	u := o.rec.State.Upgrade
+	switch {
+	case u != nil && u.To == g.Number:
 		p.RollbackOf = u.Target
+	case u != nil:
+		p.RollbackOf = u.From
 	}
 	if source := o.rec.generation(p.RollbackOf); source != nil {
 		p.Artifact, p.Version, p.Spec = source.Artifact, source.Version, source.Spec
+		p.Good = source.Good && p.RollbackOf == u.From // proven, unlike what it replaces
 	}
 	o.rec.Generations = append(o.rec.Generations, p)
 	return &o.rec.Generations[len(o.rec.Generations)-1]
@@ -85,7 +91,9 @@ func (o *owner) inherit(g *lifecycle.Generation) *pastGeneration {
 // leased on, or the host restarted.
 func (o *owner) vanished(g *lifecycle.Generation, u *lifecycle.Upgrade) Event {
 	change := &GenerationChanged{From: g.State, To: lifecycle.Stopped, Message: "the host restarted"}
-	if u != nil && u.Kind == lifecycle.KindAutoRollback && u.From == g.Number {
+	rolledBack := u != nil && u.Kind == lifecycle.KindAutoRollback && u.From == g.Number
+	turnedAway := u != nil && u.State.Ended() && u.To == g.Number
+	if rolledBack || turnedAway {
 		change.To, change.Message = lifecycle.Failed, u.Message
 	}
 	if p := o.rec.generation(g.Number); p != nil {

@@ -154,8 +154,10 @@ func (r *record) keptNumbers() map[int]bool {
 		kept[g.Number] = true
 		kept[g.Program] = true
 	}
-	if f := r.State.Fallback; f != nil {
-		kept[f.Number] = true
+	for _, t := range []*lifecycle.Target{r.State.Fallback, r.State.Back} {
+		if t != nil {
+			kept[t.Number] = true
+		}
 	}
 	left := r.Spec.KeepGenerations
 	for i := len(r.Generations) - 1; i >= 0 && left > 0; i-- {

@@ -13,6 +13,7 @@ import (
 // program lives on.
 func (o *owner) run(e lifecycle.Effect, sl *openSlot) func(context.Context) {
 	spec, known := o.rec.spec(e.Program)
+	vacated := o.vacated(e)
 	return func(ctx context.Context) {
 		slot, err := sl.wait(ctx)
 		if err != nil {
@@ -29,6 +30,12 @@ func (o *owner) run(e lifecycle.Effect, sl *openSlot) func(context.Context) {
 		}
 		if err != nil {
 			o.post(ctx, func() { o.fact(startFailed(e.Generation, e.Instance, err)) })
+			return
+		}
+		if err := o.vacate(ctx, vacated); err != nil {
+			if ctx.Err() == nil {
+				o.post(ctx, func() { o.fact(startFailed(e.Generation, e.Instance, err)) })
+			}
 			return
 		}
 		pid, err := slot.Start(ctx, Launch{Service: o.name, Generation: e.Program, For: e.Generation, Instance: e.Instance, Spec: spec})

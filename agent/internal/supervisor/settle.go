@@ -101,9 +101,12 @@ func (o *owner) keepSpare() {
 	next := o.rec.State.LastSlot + 1
 	a := o.rec.State.Active()
 	switch {
-	case o.rec.State.Halted || o.deleted || a == nil:
+	case o.rec.State.Halted || o.deleted:
 		o.dropSpare()
-	case o.spare != next && a.Ready && !o.rec.State.Upgrading():
+	case o.rec.State.Upgrading(): // it is about to be used
+	case a == nil:
+		o.dropSpare()
+	case o.spare != next && a.Ready:
 		o.spare = next
 		time.AfterFunc(spareAfter, func() { o.post(o.ctx, o.prepareSpare) })
 	}
@@ -289,6 +292,8 @@ func (o *owner) effect(e lifecycle.Effect) func(context.Context) {
 		return o.signal(e, sl)
 	case lifecycle.Kill:
 		return o.kill(e, sl)
+	case lifecycle.AwaitFull:
+		return o.awaitFull(e, sl)
 	case lifecycle.Release:
 		return o.release(e, sl)
 	}

@@ -148,6 +148,12 @@ func (s *Supervisor) Upgrade(ctx context.Context, r UpgradeRequest) (UpgradeResu
 	if err != nil || settled {
 		return res, err
 	}
+	if err := mustOverlap(r, spec); err != nil {
+		return UpgradeResult{}, err
+	}
+	if spec.Upgrade.NoOverlap {
+		active = nil // they are never there both
+	}
 	version, err := o.vet(ctx, spec, slots, active)
 	if err != nil {
 		return UpgradeResult{}, err

@@ -1001,7 +1001,8 @@ type UpgradePolicy struct {
 	Check *Check `protobuf:"bytes,7,opt,name=check,proto3" json:"check,omitempty"`
 	// "full" (default) or "none": the old generation ends first.
 	Overlap string `protobuf:"bytes,8,opt,name=overlap,proto3" json:"overlap,omitempty"`
-	// How long an old generation may take to end when overlap is "none".
+	// How long the old generation may take to end when overlap is "none", and the
+	// new one to be ready; 10s when unset.
 	OverlapLimit  *durationpb.Duration `protobuf:"bytes,9,opt,name=overlap_limit,json=overlapLimit,proto3" json:"overlap_limit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

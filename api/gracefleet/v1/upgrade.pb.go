@@ -105,6 +105,8 @@ const (
 	Reason_REASON_TOO_LARGE Reason = 36
 	// The service was rolled back meanwhile.
 	Reason_REASON_ROLLED_BACK Reason = 37
+	// Too many connections waited for a generation that takes over without overlap.
+	Reason_REASON_QUEUE_FULL Reason = 38
 )
 
 // Enum value maps for Reason.
@@ -148,6 +150,7 @@ var (
 		35: "REASON_PERMISSION",
 		36: "REASON_TOO_LARGE",
 		37: "REASON_ROLLED_BACK",
+		38: "REASON_QUEUE_FULL",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":          0,
@@ -188,6 +191,7 @@ var (
 		"REASON_PERMISSION":           35,
 		"REASON_TOO_LARGE":            36,
 		"REASON_ROLLED_BACK":          37,
+		"REASON_QUEUE_FULL":           38,
 	}
 )
 
@@ -1705,7 +1709,7 @@ const file_gracefleet_v1_upgrade_proto_rawDesc = "" +
 	"\aupgrade\x18\x01 \x01(\v2\x16.gracefleet.v1.UpgradeR\aupgrade\x12\x18\n" +
 	"\aaborted\x18\x02 \x01(\bR\aaborted\x12\x1c\n" +
 	"\tunchanged\x18\x03 \x01(\bR\tunchanged\x124\n" +
-	"\achanges\x18\x04 \x03(\v2\x1a.gracefleet.v1.FieldChangeR\achanges*\xeb\a\n" +
+	"\achanges\x18\x04 \x03(\v2\x1a.gracefleet.v1.FieldChangeR\achanges*\x82\b\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aREASON_UPGRADE_IN_PROGRESS\x10\x01\x12\x18\n" +
@@ -1745,7 +1749,8 @@ const file_gracefleet_v1_upgrade_proto_rawDesc = "" +
 	"\x0fREASON_INTERNAL\x10\"\x12\x15\n" +
 	"\x11REASON_PERMISSION\x10#\x12\x14\n" +
 	"\x10REASON_TOO_LARGE\x10$\x12\x16\n" +
-	"\x12REASON_ROLLED_BACK\x10%2\xaf\x04\n" +
+	"\x12REASON_ROLLED_BACK\x10%\x12\x15\n" +
+	"\x11REASON_QUEUE_FULL\x10&2\xaf\x04\n" +
 	"\x0eUpgradeService\x12W\n" +
 	"\fStartUpgrade\x12\".gracefleet.v1.StartUpgradeRequest\x1a#.gracefleet.v1.StartUpgradeResponse\x12Q\n" +
 	"\n" +

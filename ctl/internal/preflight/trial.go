@@ -169,7 +169,7 @@ func (t *trial) beside(up *pb.Upgrade) {
 		return
 	}
 	t.report.add(Problem, checkBeside, words(up),
-		"pid files, locks and directories of its own collide: give them {generation_dir}; declare its ports as sockets")
+		"pid files, locks and directories of its own collide: give them {generation_dir}; declare its ports as sockets; or have the old one end first, by upgrade: {overlap: none}")
 }
 
 // drained waits for the first generation's end.

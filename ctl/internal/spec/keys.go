@@ -81,7 +81,7 @@ func Keys() []Key {
 		{"upgrade.soak", "duration", "10s", "how long the old generation stays on standby"},
 		{"upgrade.rollback_window", "duration", "10m", "how long after promotion a crash loop rolls back by itself"},
 		{"upgrade.overlap", "full, none", "full", "none: the old generation ends before the new one starts"},
-		{"upgrade.overlap_limit", "duration", "drain.timeout", "how long the old generation may take to end, without overlap"},
+		{"upgrade.overlap_limit", "duration", "10s", "without overlap: how long the old one may take to end, and the new one to be ready"},
 		{"upgrade.check", "mapping", "", "judges the new generation from its first step to the end of the soak; one proof"},
 		{"upgrade.check.interval", "duration", "5s", "time between two attempts"},
 		{"upgrade.check.failures", "number", "2", "failures in a row that abort"},

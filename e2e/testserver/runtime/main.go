@@ -11,6 +11,7 @@ import (
 	"os"
 	"strconv"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	gracefleet "github.com/gracefleet/gracefleet/runtime"
@@ -29,8 +30,12 @@ func main() {
 	failHealth := flag.Bool("fail-health", false, "answer /healthz with 503")
 	failAfter := flag.Duration("fail-after", 0, "call Fail this long after being ready")
 	crashAfter := flag.Duration("crash-after", 0, "exit with 3 this long after being ready")
+	lock := flag.String("lock", "", "file that one copy of the program can hold; another one ends")
+	startAfter := flag.Duration("start-after", 0, "do nothing at all before this")
 	readyAfter := flag.Duration("ready-after", 0, "be ready only after this")
 	flag.Parse()
+	time.Sleep(*startAfter)
+	check(hold(*lock))
 
 	svc, err := gracefleet.Start(gracefleet.Options{LameDuck: *lameDuck, DrainTimeout: *drainTimeout, Logf: log.Printf})
 	check(err)
@@ -45,6 +50,20 @@ func main() {
 	after(*failAfter, func() { svc.Fail("asked to by -fail-after") })
 	after(*crashAfter, func() { os.Exit(3) })
 	check(svc.Wait())
+}
+
+// held keeps the lock's file from being closed by the garbage collector.
+var held *os.File
+
+// hold takes a lock that ends with the process.
+func hold(path string) (err error) {
+	if path == "" {
+		return nil
+	}
+	if held, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600); err != nil {
+		return err
+	}
+	return syscall.Flock(int(held.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 }
 
 func check(err error) {
