@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -119,5 +120,17 @@ func TestWhatNeedsOverlap(t *testing.T) {
 	}
 	if now := harness.Active(s.Status(t, "web")); now.GetPid() != pid {
 		t.Errorf("active is %v, it was process %d", now, pid)
+	}
+}
+
+// A port that a program opens by itself is known before an upgrade fails for it.
+func TestOwnPortIsShown(t *testing.T) {
+	s := start(t, "bad", fmt.Sprintf("args: [-mode, own-port, -with, \"127.0.0.1:%d\"]\n", harness.FreePort(t))+signalDrain)
+	st := s.Await(t, "web", func(st *pb.ServiceStatus) bool { return len(st.GetService().GetWarnings()) > 0 }, awaitLimit)
+	if w := strings.Join(st.GetService().GetWarnings(), "; "); !strings.Contains(w, "by itself") || !strings.Contains(w, "overlap: none") {
+		t.Errorf("the status warns of %q", w)
+	}
+	if r := s.Ctl(t, "upgrade", "web", harness.Program(t, "bad", "v2")); r.Code != 4 || !strings.Contains(r.Stderr, "address already in use") {
+		t.Errorf("an upgrade of it: %v", r)
 	}
 }

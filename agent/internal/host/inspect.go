@@ -111,6 +111,30 @@ func (s *slot) strangers(ctx context.Context) error {
 	return nil
 }
 
+// Undeclared are the addresses on which the program listens by itself.
+func (s *slot) Undeclared() ([]service.Address, error) {
+	held, known := heldSockets(s.processes())
+	if !known {
+		return nil, nil
+	}
+	for _, l := range s.listeners() {
+		if inode, err := inodeOf(l.File); err == nil {
+			delete(held, inode)
+		}
+	}
+	all, err := socket.TCPListeners()
+	if err != nil {
+		return nil, err
+	}
+	var own []service.Address
+	for _, l := range all {
+		if _, ok := held[l.Inode]; ok {
+			own = append(own, l.Address)
+		}
+	}
+	return own, nil
+}
+
 // cookies are the sockets of all open slots of a service.
 func (h *Host) cookies(service string) map[uint64]bool {
 	t := h.steeringOf(service)

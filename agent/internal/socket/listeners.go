@@ -37,6 +37,20 @@ func Listeners(ctx context.Context, a service.Address) ([]Listener, error) {
 	return out, nil
 }
 
+// TCPListeners returns every listening tcp socket of this network namespace.
+func TCPListeners() ([]Listener, error) {
+	var out []Listener
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		err := inetDump(inetRequest{family: family, proto: unix.IPPROTO_TCP, states: listenStates}, func(s *inetSock) {
+			out = append(out, Listener{Cookie: s.cookie, Inode: s.inode, UID: s.uid, Address: listenAddress(s, service.TCP)})
+		})
+		if err != nil {
+			return nil, fmt.Errorf("list the tcp sockets that listen: %w", err)
+		}
+	}
+	return out, nil
+}
+
 func inetListeners(a service.Address) ([]Listener, error) {
 	req := inetRequest{proto: unix.IPPROTO_TCP, states: listenStates, port: a.Port}
 	if a.Network == service.UDP {

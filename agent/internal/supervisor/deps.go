@@ -95,6 +95,8 @@ type Slot interface {
 	Arrivals(ctx context.Context, fn func(n int)) error
 	// Queued counts the connections that wait on the slot, handshakes included.
 	Queued(ctx context.Context) (int, error)
+	// Undeclared are the addresses on which the program listens by itself.
+	Undeclared() ([]service.Address, error)
 	// AwaitFull returns when so many percent of a queue of the slot are taken.
 	AwaitFull(ctx context.Context, percent int) (queued, limit int, err error)
 	// AwaitQueued returns when a connection waits on the slot.

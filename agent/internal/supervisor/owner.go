@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/gracefleet/gracefleet/agent/internal/lifecycle"
+	"github.com/gracefleet/gracefleet/agent/internal/service"
 )
 
 // owner is one service and the goroutine that holds its state. All fields below
@@ -49,6 +50,7 @@ type vitals struct {
 	count  *Count
 	cause  string // why it is not ready yet
 	errno  int    // of an execution that failed
+	own    []service.Address
 }
 
 func newOwner(s *Supervisor, rec record) *owner {

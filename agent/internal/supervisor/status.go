@@ -57,6 +57,9 @@ func (o *owner) warnings() []string {
 		out = append(out, "the record on disk is out of date, or may not survive a power cut: it could not be written")
 	}
 	for _, g := range o.rec.State.Generations {
+		if v := o.live[g.Number]; v != nil && g.State == lifecycle.Active && !g.Policy.Alone {
+			out = append(out, ownListeners(g.Number, v.own)...)
+		}
 		switch {
 		case g.State == lifecycle.Standby && !g.Ready:
 			out = append(out, fmt.Sprintf("standby generation %d is starting again: an abort is not instant", g.Number))
@@ -65,6 +68,14 @@ func (o *owner) warnings() []string {
 		case g.State == lifecycle.Active && !g.Running && g.RestartAt != 0:
 			out = append(out, fmt.Sprintf("generation %d is down and starts again shortly: %s", g.Number, g.Message))
 		}
+	}
+	return out
+}
+
+func ownListeners(generation int, own []service.Address) []string {
+	var out []string
+	for _, a := range own {
+		out = append(out, fmt.Sprintf("generation %d listens on %s by itself, where the next one cannot beside it: declare it as a socket, or set upgrade.overlap: none", generation, a))
 	}
 	return out
 }

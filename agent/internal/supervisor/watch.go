@@ -104,6 +104,7 @@ func (o *owner) oversee(e lifecycle.Effect, sl *openSlot) func(context.Context) 
 		if err != nil {
 			return
 		}
+		o.lookForOwn(ctx, e, slot)
 		looking, found := context.WithCancelCause(ctx)
 		defer found(nil)
 		look := func() {
@@ -126,6 +127,20 @@ func (o *owner) oversee(e lifecycle.Effect, sl *openSlot) func(context.Context) 
 			o.lostListener(ctx, e, slot, context.Cause(looking))
 		}
 	}
+}
+
+// lookForOwn notes the ports that a program opened by itself: no copy of it can,
+// beside it, which is better known before the next upgrade.
+func (o *owner) lookForOwn(ctx context.Context, e lifecycle.Effect, slot Slot) {
+	own, err := slot.Undeclared()
+	if err != nil {
+		o.log.Debug("a program's own listeners cannot be listed", "generation", e.Generation, "error", err)
+		return
+	}
+	o.post(ctx, func() {
+		o.vitals(e.Generation).own = own
+		o.publish()
+	})
 }
 
 // lostListener has connections wait instead of being refused until the program
