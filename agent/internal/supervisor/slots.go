@@ -113,6 +113,9 @@ func (o *owner) openNext() {
 		}
 		o.steer() // a newcomer must find the group's program right
 		sl.asked = true
+		if o.spare == g.Slot {
+			o.spare = 0 // it is no spare any more: nobody may take it away
+		}
 		o.open(sl, SlotIntent{Service: o.name, Slot: g.Slot, Generation: g.Number, Spec: spec, New: o.onlyIn(spec)})
 	}
 }
