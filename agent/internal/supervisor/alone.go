@@ -38,7 +38,7 @@ func (o *owner) awaitFull(e lifecycle.Effect, sl *openSlot) func(context.Context
 // those left running is not to meet it.
 func (o *owner) vacated(e lifecycle.Effect) []*openSlot {
 	g := o.rec.State.Generation(e.Generation)
-	if g == nil || !g.Alone {
+	if g == nil || !g.Alone || g.Running {
 		return nil
 	}
 	var out []*openSlot

@@ -171,6 +171,9 @@ func (o *owner) adoptPolicies(spec service.Spec) {
 		own.Drain, own.Restart, own.Upgrade, own.KeepGenerations = spec.Drain, spec.Restart, spec.Upgrade, spec.KeepGenerations
 		p.Spec = &own
 		g.Policy = policyOf(own)
+		if g.State == lifecycle.Active && !g.Policy.Alone {
+			g.Alone = false
+		}
 	}
 }
 
