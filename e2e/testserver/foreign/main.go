@@ -155,12 +155,13 @@ func (p protocol) tell() error {
 
 // unheeded takes signals for a while, and forgets them.
 func unheeded(told <-chan os.Signal, d time.Duration) {
+	log.Print("not yet running")
 	over := time.NewTimer(d)
 	defer over.Stop()
 	for {
 		select {
 		case sig := <-told:
-			log.Printf("%v is ignored: not yet running", sig)
+			log.Printf("%v is ignored", sig)
 		case <-over.C:
 			return
 		}
