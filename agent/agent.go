@@ -106,8 +106,11 @@ func (a *agent) run(ctx context.Context) error {
 	defer stop()
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(serving, l) }()
-	tidied := make(chan struct{})
-	go func() { defer close(tidied); a.housekeeping(serving) }()
+	var tidied sync.WaitGroup
+	tidied.Go(func() { a.housekeeping(serving) })
+	if os.Getpid() == 1 {
+		tidied.Go(func() { reapOrphans(serving) })
+	}
 
 	a.log.Info("ready", "socket", a.config.Socket, "state_dir", a.config.StateDir, "version", a.config.Version, "pid", os.Getpid())
 	notify(a.log, "READY=1\nSTATUS=serving "+a.config.Socket)
@@ -122,7 +125,7 @@ func (a *agent) run(ctx context.Context) error {
 		err = <-served
 	}
 	stop()
-	<-tidied
+	tidied.Wait()
 	return err
 }
 

@@ -5,5 +5,6 @@
 //   - agent.go: Run
 //   - listen.go: the local socket
 //   - housekeeping.go: what is tidied up in the background
+//   - orphans.go: what falls to the first process of a container
 //   - notify.go: systemd
 package agent

@@ -103,26 +103,28 @@ func TestAgentDiesDuringDrain(t *testing.T) {
 func TestSpareOfADeadAgent(t *testing.T) {
 	t.Parallel()
 	s := start(t, "runtime", signalDrain)
-	keepers := func() (pids []int) {
-		files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
-		for _, file := range files {
-			line, _ := os.ReadFile(file)
-			if pid, err := strconv.Atoi(strings.Split(file, "/")[2]); err == nil && bytes.Contains(line, []byte("run\x00"+s.Dir+"/")) {
-				pids = append(pids, pid)
-			}
-		}
-		return pids
-	}
-	active := keepers()
-	for deadline := time.Now().Add(awaitLimit); len(keepers()) != 2; time.Sleep(10 * time.Millisecond) {
+	active := s.keepers()
+	for deadline := time.Now().Add(awaitLimit); len(s.keepers()) != 2; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("keepers %v, want another one that waits", keepers())
+			t.Fatalf("keepers %v, want another one that waits", s.keepers())
 		}
 	}
-	spare := slices.DeleteFunc(keepers(), func(pid int) bool { return slices.Contains(active, pid) })
+	spare := slices.DeleteFunc(s.keepers(), func(pid int) bool { return slices.Contains(active, pid) })
 	s.Kill9(t)
 	s.Restart(t)
 	gone(t, spare)
 	s.CtlOK(t, "upgrade", "web", harness.Program(t, "runtime", "v2"))
 	s.CtlOK(t, "rollback", "web")
+}
+
+// keepers are the shims that hold this service's sockets, or wait to.
+func (s *service) keepers() (pids []int) {
+	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, file := range files {
+		line, _ := os.ReadFile(file)
+		if pid, err := strconv.Atoi(strings.Split(file, "/")[2]); err == nil && bytes.Contains(line, []byte("run\x00"+s.Dir+"/")) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }

@@ -29,5 +29,7 @@
 //   - drain_faults_test.go: patience, deadlines, too many generations
 //   - fallback_test.go: an agent without privileges
 //   - systemd_test.go: the shipped units under a real systemd
+//   - library_traps_test.go: what Go's restart libraries do to whoever starts their
+//     programs
 //   - demo_test.go: the demo, whole and interrupted
 package e2e

@@ -30,7 +30,7 @@ type Agent struct {
 
 	t     testing.TB
 	flags []string
-	as    *syscall.Credential // nil: the test's own
+	as    *syscall.SysProcAttr // nil: as the test itself
 	log   log
 	cmd   *exec.Cmd
 	ended chan error // has what Wait returned
@@ -46,7 +46,7 @@ func Start(t testing.TB, flags ...string) *Agent {
 	return start(t, nil, flags)
 }
 
-func start(t testing.TB, as *syscall.Credential, flags []string) *Agent {
+func start(t testing.TB, as *syscall.SysProcAttr, flags []string) *Agent {
 	t.Helper()
 	Binary(t, "graced")
 	// In /tmp, since the path of a unix socket has at most 107 bytes.
@@ -79,7 +79,7 @@ func (a *Agent) start(t testing.TB) {
 	a.cmd.Stdout, a.cmd.Stderr = &a.log, &a.log
 	// Shims keep no descriptor of the agent's; what did would hold up Wait.
 	a.cmd.WaitDelay = time.Second
-	a.demote(t, path)
+	a.settle(t, path)
 	if err := a.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

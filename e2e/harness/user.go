@@ -18,20 +18,33 @@ func StartUnprivileged(t testing.TB, flags ...string) *Agent {
 	if os.Geteuid() != 0 {
 		return Start(t, flags...)
 	}
-	return start(t, &syscall.Credential{Uid: nobody, Gid: nobody}, flags)
+	return start(t, &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}, flags)
 }
 
-// demote has the agent start as its user, to whom its directory and the socket
-// that it reports to belong.
-func (a *Agent) demote(t testing.TB, notify string) {
+// StartInit is Start for an agent that is the first process of a container: pid 1
+// of a namespace, to which processes that lost their parent fall. Pids in a status
+// are those of the namespace.
+func StartInit(t testing.TB, flags ...string) *Agent {
+	t.Helper()
+	return start(t, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID, Unshareflags: syscall.CLONE_NEWNS}, flags)
+}
+
+// settle has the agent start as its user, to whom its directory and the socket
+// that it reports to belong, or with a /proc of its own namespace.
+func (a *Agent) settle(t testing.TB, notify string) {
 	t.Helper()
 	if a.as == nil {
 		return
 	}
+	a.cmd.SysProcAttr = a.as
+	if a.as.Cloneflags != 0 {
+		a.cmd.Args = append([]string{"sh", "-c", `mount -t proc proc /proc && exec "$0" "$@"`}, a.cmd.Args...)
+		a.cmd.Path = "/bin/sh"
+		return
+	}
 	for _, path := range []string{a.Dir, notify} {
-		if err := os.Chown(path, int(a.as.Uid), int(a.as.Gid)); err != nil {
+		if err := os.Chown(path, int(a.as.Credential.Uid), int(a.as.Credential.Gid)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	a.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: a.as}
 }

@@ -87,7 +87,8 @@ func (o *owner) attend(ctx context.Context, e lifecycle.Effect, slot Slot) {
 		exit = Exit{Unknown: true, Time: o.wall()}
 		o.log.Warn("the end of a program could not be watched", "generation", e.Generation, "error", err)
 	}
-	o.post(ctx, func() { o.exited(e, exit) })
+	left := slot.Leftovers()
+	o.post(ctx, func() { o.exited(e, exit, left) })
 }
 
 func (o *owner) heard(e lifecycle.Effect, s Saying) {
@@ -106,7 +107,7 @@ func (o *owner) heard(e lifecycle.Effect, s Saying) {
 	}
 }
 
-func (o *owner) exited(e lifecycle.Effect, x Exit) {
+func (o *owner) exited(e lifecycle.Effect, x Exit, left []int) {
 	if g := o.rec.State.Generation(e.Generation); g == nil || g.Instance != e.Instance {
 		return
 	}
@@ -118,6 +119,18 @@ func (o *owner) exited(e lifecycle.Effect, x Exit) {
 		Type: lifecycle.Exited, Generation: e.Generation, Instance: e.Instance,
 		Clean: x.success(), Message: x.String(),
 	})
+	if g := o.rec.State.Generation(e.Generation); g != nil && g.RestartAt != 0 {
+		o.notice(e.Generation, true, startedAgain(x, left))
+	}
+}
+
+// startedAgain says why. Some programs start their successor themselves, and may
+// be told to by somebody who does not know of the agent.
+func startedAgain(x Exit, left []int) string {
+	if len(left) == 0 {
+		return x.String() + ": it is started again"
+	}
+	return fmt.Sprintf("%v, and left processes %v behind: they are ended, and it is started again; gracectl restart has it replaced without loss", x, left)
 }
 
 func (x Exit) success() bool { return !x.Unknown && x.Code == 0 && x.Signal == 0 }

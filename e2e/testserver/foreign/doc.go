@@ -3,5 +3,6 @@
 // signals to the parent, addresses that must match, odd drain signals.
 //
 //   - main.go: the service
-//   - protocols.go: the libraries' ways
+//   - protocols.go: how the libraries find sockets and say that they are ready
+//   - ways.go: how they end and start themselves anew
 package main

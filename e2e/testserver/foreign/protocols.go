@@ -6,11 +6,13 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"log"
 	"net"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 )
 
@@ -20,15 +22,19 @@ const firstFD = 3
 var parent = os.Getppid()
 
 var protocols = map[string]protocol{
-	"gracehttp":      {find: gracehttp, serving: signalParent, drain: syscall.SIGTERM},
+	"go-systemd":     {find: goSystemd, drain: syscall.SIGTERM},
+	"gracehttp":      {find: gracehttp, serving: signalParent, drain: syscall.SIGTERM, again: syscall.SIGUSR2, restart: gracehttpRestart},
+	"gracenet":       {find: gracehttp, drain: syscall.SIGTERM},
 	"beego":          {find: beegoOrder, serving: signalParent, drain: syscall.SIGTERM},
-	"endless":        {find: endless, serving: signalParent, drain: syscall.SIGTERM},
-	"overseer":       {find: overseer, drain: syscall.SIGUSR2, drained: func() { _ = syscall.Kill(parent, syscall.SIGUSR1) }},
-	"tableflip":      {find: tableflip, serving: tableflipReady, drain: syscall.SIGTERM},
+	"endless":        {find: endless, serving: signalParent, early: true, drain: syscall.SIGTERM},
+	"overseer":       {find: overseer, drain: syscall.SIGUSR2, drained: func() { _ = syscall.Kill(parent, syscall.SIGUSR1) }, wait: overseerWait},
+	"tableflip":      {find: tableflip, serving: tableflipReady, drain: syscall.SIGTERM, drained: tableflipStop, again: syscall.SIGHUP, restart: tableflipUpgrade},
 	"server_starter": {find: serverStarter, drain: syscall.SIGTERM},
-	"einhorn":        {find: einhorn, serving: einhornAck, drain: syscall.SIGUSR2},
-	"graceful":       {find: graceful, drain: syscall.SIGTERM},
-	"goagain":        {find: goagain, serving: goagainKill, drain: syscall.SIGQUIT},
+	// The library in Go, beside the one in Perl.
+	"go_server_starter": {find: goServerStarter, drain: syscall.SIGTERM},
+	"einhorn":           {find: einhorn, serving: einhornAck, drain: syscall.SIGUSR2},
+	"graceful":          {find: graceful, drain: syscall.SIGTERM},
+	"goagain":           {find: goagain, serving: goagainKill, drain: syscall.SIGQUIT, again: syscall.SIGUSR2, restart: goagainRestart},
 }
 
 func signalParent() error {
@@ -38,10 +44,27 @@ func signalParent() error {
 	return syscall.Kill(parent, syscall.SIGTERM)
 }
 
+// goSystemd takes what is meant for this very process, in order.
+func goSystemd(address string) (uintptr, error) {
+	n, err := strconv.Atoi(os.Getenv("LISTEN_FDS"))
+	if pid, perr := strconv.Atoi(os.Getenv("LISTEN_PID")); perr != nil || pid != os.Getpid() {
+		n = 0
+	}
+	i := slices.Index(addrs, address)
+	if i >= n {
+		return 0, fmt.Errorf("%d listeners, for address %d", n, i+1)
+	}
+	return uintptr(firstFD + i), err
+}
+
 // gracehttp takes all descriptors, whoever they were meant for, and looks for its
 // address among them.
 func gracehttp(address string) (uintptr, error) {
 	n, err := strconv.Atoi(os.Getenv("LISTEN_FDS"))
+	if err != nil {
+		return 0, err
+	}
+	want, err := net.ResolveTCPAddr("tcp", address)
 	if err != nil {
 		return 0, err
 	}
@@ -50,12 +73,17 @@ func gracehttp(address string) (uintptr, error) {
 		if err != nil {
 			return 0, err
 		}
-		if ln.Addr().String() == address {
+		if bare(ln.Addr()) == bare(want) {
 			f, err := ln.(*net.TCPListener).File()
 			return f.Fd(), err
 		}
 	}
-	return 0, fmt.Errorf("none of %d inherited sockets listens on %s: bind: address already in use", n, address)
+	return 0, errNotInherited
+}
+
+// bare is an address without a host that stands for all.
+func bare(a net.Addr) string {
+	return strings.TrimPrefix(strings.TrimPrefix(a.String(), "[::]"), "0.0.0.0")
 }
 
 var beegoFlags struct {
@@ -70,53 +98,61 @@ func beego() {
 
 func beegoOrder(address string) (uintptr, error) {
 	if !beegoFlags.graceful {
-		return 0, errors.New("not started gracefully")
+		return 0, errNotInherited
 	}
-	return inOrder(beegoFlags.socketOrder, address)
+	return inOrder(beegoFlags.socketOrder, address), nil
 }
 
-func inOrder(order, address string) (uintptr, error) {
-	i := slices.Index(strings.Split(order, ","), address)
-	if i < 0 {
-		return 0, fmt.Errorf("%s is not in the order %q", address, order)
+// inOrder is the first descriptor for an address that is not known.
+func inOrder(order, address string) uintptr {
+	return uintptr(firstFD + max(0, slices.Index(strings.Split(order, ","), address)))
+}
+
+func endless(address string) (uintptr, error) {
+	if os.Getenv("ENDLESS_CONTINUE") == "" {
+		return 0, errNotInherited
+	}
+	return inOrder(os.Getenv("ENDLESS_SOCKET_ORDER"), address), nil
+}
+
+// overseer takes descriptors by their position.
+func overseer(address string) (uintptr, error) {
+	if os.Getenv("OVERSEER_IS_SLAVE") != "1" || os.Getenv("OVERSEER_BIN_PATH") == "" {
+		return 0, errors.New("this is no slave")
+	}
+	n, err := strconv.Atoi(os.Getenv("OVERSEER_NUM_FDS"))
+	if err != nil {
+		return 0, err
+	}
+	i := slices.Index(addrs, address)
+	if i == 0 {
+		go overseerWatch()
+	}
+	if i >= n {
+		panic(fmt.Sprintf("index out of range [%d] with length %d", i, n))
 	}
 	return uintptr(firstFD + i), nil
 }
 
-// endless takes the first descriptor for an address that it does not know.
-func endless(address string) (uintptr, error) {
-	if os.Getenv("ENDLESS_CONTINUE") == "" {
-		return 0, errors.New("ENDLESS_CONTINUE is not set")
-	}
-	fd, err := inOrder(os.Getenv("ENDLESS_SOCKET_ORDER"), address)
-	if err != nil {
-		return firstFD, nil
-	}
-	return fd, nil
-}
+// tableflipNames come from descriptor 4, to its end.
+var tableflipNames = sync.OnceValues(func() (names [][]string, err error) {
+	err = gob.NewDecoder(os.NewFile(4, "read")).Decode(&names)
+	return names, err
+})
 
-func overseer(string) (uintptr, error) {
-	if os.Getenv("OVERSEER_IS_SLAVE") != "1" || os.Getenv("OVERSEER_BIN_PATH") == "" {
-		return 0, errors.New("this is no slave")
-	}
-	if n := os.Getenv("OVERSEER_NUM_FDS"); n != "1" {
-		return 0, fmt.Errorf("%s descriptors for 1 address", n)
-	}
-	return firstFD, nil
-}
-
-// tableflip reads names from descriptor 4 to its end; sockets follow from 5.
+// tableflip has its sockets from descriptor 5 on.
 func tableflip(address string) (uintptr, error) {
 	if os.Getenv("TABLEFLIP_HAS_PARENT_7DIU3") != "yes" {
-		return 0, errors.New("there is no parent")
+		return 0, errNotInherited
 	}
-	var names [][]string
-	if err := gob.NewDecoder(os.NewFile(4, "read")).Decode(&names); err != nil {
+	names, err := tableflipNames()
+	if err != nil {
 		return 0, fmt.Errorf("names: %w", err)
 	}
-	i := slices.IndexFunc(names, func(n []string) bool { return slices.Equal(n, []string{"listener", "tcp", address}) })
+	want := []string{"listener", network(address), address}
+	i := slices.IndexFunc(names, func(n []string) bool { return slices.Equal(n, want) })
 	if i < 0 {
-		return 0, fmt.Errorf("%s is not among %q", address, names)
+		return 0, errNotInherited
 	}
 	return uintptr(5 + i), nil
 }
@@ -136,6 +172,22 @@ func serverStarter(address string) (uintptr, error) {
 		}
 	}
 	return 0, fmt.Errorf("%s is not in %q", address, os.Getenv("SERVER_STARTER_PORT"))
+}
+
+// goServerStarter takes a host with dots for the path of a unix socket, and then
+// uses the descriptor alone.
+func goServerStarter(address string) (uintptr, error) {
+	targets := strings.Split(os.Getenv("SERVER_STARTER_PORT"), ";")
+	i := slices.Index(addrs, address)
+	if i >= len(targets) {
+		return 0, fmt.Errorf("%d targets, for address %d", len(targets), i+1)
+	}
+	name, fd, _ := strings.Cut(targets[i], "=")
+	if host, _, _ := strings.Cut(name, ":"); strings.Contains(host, ".") {
+		log.Printf("taken for a unix path: %s", name)
+	}
+	n, err := strconv.Atoi(fd)
+	return uintptr(n), err
 }
 
 func einhorn(string) (uintptr, error) {
@@ -158,15 +210,18 @@ func einhornAck() error {
 	return json.NewEncoder(c).Encode(map[string]any{"command": "worker:ack", "pid": os.Getpid()})
 }
 
-func graceful(string) (uintptr, error) {
-	if os.Getenv("GRACEFUL_WORKER") != "1" || os.Getenv("GRACEFUL_NUMFD") != "1" {
-		return 0, errors.New("this is no worker with one descriptor")
+func graceful(address string) (uintptr, error) {
+	if os.Getenv("GRACEFUL_WORKER") != "1" {
+		return 0, errors.New("this is no worker")
+	}
+	if n := os.Getenv("GRACEFUL_NUMFD"); n != strconv.Itoa(len(addrs)) {
+		return 0, fmt.Errorf("handler number does not match numFDs, %d!=%s", len(addrs), n)
 	}
 	master, err := strconv.Atoi(os.Getenv("GRACEFUL_PARENT_PID"))
 	if err != nil || syscall.Kill(master, 0) != nil {
 		return 0, fmt.Errorf("the master %q is gone", os.Getenv("GRACEFUL_PARENT_PID"))
 	}
-	return firstFD, nil
+	return uintptr(firstFD + slices.Index(addrs, address)), nil
 }
 
 func goagain(string) (uintptr, error) {
