@@ -224,11 +224,7 @@ func TestNoAgent(t *testing.T) {
 	a.stop()
 	os.WriteFile(stale, nil, 0o600)
 	for _, socket := range []string{filepath.Join(dir, "absent"), a.socket, stale} {
-		begin := time.Now()
 		r := gracectl(t, context.Background(), nil, "status", "--agent", "unix:"+socket)
-		if took := time.Since(begin); took > time.Second {
-			t.Errorf("%s: took %s", socket, took)
-		}
 		if r.code != ExitError || !strings.Contains(r.err, socket) || !strings.Contains(r.err, "start graced") {
 			t.Errorf("exit %d: %s", r.code, r.err)
 		}

@@ -1,7 +1,6 @@
 package host
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"strconv"
@@ -10,11 +9,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gracefleet/gracefleet/agent/internal/listen"
+	"github.com/gracefleet/gracefleet/agent/internal/shim"
 	"github.com/gracefleet/gracefleet/agent/internal/socket"
 )
 
-// processes are those of the program on the slot: all in its cgroup, or where
-// there is none, its main process and its descendants.
+// processes are those of the program on the slot, main or not: all in its cgroup,
+// or where there is none, the descendants of the shim, which is what orphans of
+// the program fall to (PR_SET_CHILD_SUBREAPER).
 func (s *slot) processes() []int {
 	st, _, _ := s.keeper.snapshot()
 	if st.Current == nil {
@@ -27,46 +28,21 @@ func (s *slot) processes() []int {
 			}
 		}
 	}
-	if !st.Current.Alive() {
+	if st.Empty {
 		return nil
 	}
-	return descendants(st.Current.Process.PID)
+	if c := st.Current; c.Inherited && c.Alive() {
+		return append([]int{c.Process.PID}, below(c.Process.PID)...) // another shim's child
+	}
+	return below(st.PID)
 }
 
-// descendants are a process and everything below it, as far as parents tell.
-func descendants(root int) []int {
-	children := map[int][]int{}
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		return []int{root}
+func below(root int) []int {
+	var pids []int
+	for _, p := range shim.Descendants(root) {
+		pids = append(pids, p.PID)
 	}
-	for _, e := range entries {
-		if pid, err := strconv.Atoi(e.Name()); err == nil {
-			if parent, ok := parentOf(pid); ok {
-				children[parent] = append(children[parent], pid)
-			}
-		}
-	}
-	out := []int{root}
-	for i := 0; i < len(out); i++ {
-		out = append(out, children[out[i]]...)
-	}
-	return out
-}
-
-// parentOf is field 4 of /proc/PID/stat; the name before it may hold anything.
-func parentOf(pid int) (int, bool) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, false
-	}
-	_, rest, ok := strings.Cut(string(b[bytes.LastIndexByte(b, ')')+1:]), " ")
-	fields := strings.Fields(rest)
-	if !ok || len(fields) < 2 {
-		return 0, false
-	}
-	parent, err := strconv.Atoi(fields[1])
-	return parent, err == nil
+	return pids
 }
 
 // descriptor is where a process holds a file.

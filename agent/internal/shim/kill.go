@@ -78,7 +78,7 @@ func (s *server) kill(op string) error {
 // whatever session or group it moved to. It is called again for every child that
 // ends, until none is left.
 func (s *server) killDescendants() {
-	for _, p := range descendants(s.state.PID) {
+	for _, p := range Descendants(s.state.PID) {
 		p.kill()
 	}
 }
@@ -86,7 +86,7 @@ func (s *server) killDescendants() {
 // killInherited kills a process that is not below the shim, with its group and
 // what is below it.
 func (s *server) killInherited(p Process) error {
-	for _, d := range descendants(p.PID) {
+	for _, d := range Descendants(p.PID) {
 		d.kill()
 	}
 	if p.Same() {

@@ -95,9 +95,9 @@ func awaitExit(pidfd int) {
 	})
 }
 
-// descendants lists the live processes below a root, without it. Zombies are
+// Descendants lists the live processes below a root, without it. Zombies are
 // not alive.
-func descendants(root int) []Process {
+func Descendants(root int) []Process {
 	children := map[int][]Process{}
 	boot := bootID()
 	entries, _ := os.ReadDir("/proc")

@@ -5,7 +5,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
@@ -25,11 +24,7 @@ func FuzzParse(f *testing.F) {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		begin := time.Now()
 		file, err := Parse("web.yaml", data)
-		if took := time.Since(begin); took > 5*time.Second {
-			t.Errorf("took %s", took)
-		}
 		if err == nil {
 			p := file.ToProto("sha256:00", nil)
 			if _, err := proto.Marshal(p); err != nil && utf8.Valid(data) {
