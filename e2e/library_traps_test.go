@@ -34,14 +34,14 @@ func TestLibraryTraps(t *testing.T) {
 		"3.2d gracehttp: a second TERM kills":                                   trapSecondTERM,
 		"3.2e gracenet: alone it tells its parent nothing":                      trapSilence,
 		"3.3a beego: flags that nobody parses":                                  trapUnparsedFlags,
-		"3.3b beego: an address that is not in the order":                       trapBeegoOrder,
+		"3.3b beego: an address that is not in the order":                       deafTo("beego", "-address=ALSO", "-address=localhost:PORT"),
 		"3.4a endless: TERM before it runs is ignored":                          trapEarlyTERM,
-		"3.4b endless: an unknown address becomes descriptor 3":                 trapEndlessOrder,
+		"3.4b endless: an unknown address becomes descriptor 3":                 deafTo("endless", "-address=ALSO", "-address=localhost:PORT"),
 		"3.5a overseer: USR1 to the parent":                                     trapUSR1,
 		"3.5b overseer: a program that ends with its parent":                    trapParentDies,
 		"3.5c overseer: kept connections are not ended, and cut at a timeout":   trapKeptConnections,
 		"3.5d overseer: more addresses than descriptors":                        trapTooFewDescriptors,
-		"3.5e overseer: fewer addresses than descriptors":                       trapTooManyDescriptors,
+		"3.5e overseer: fewer addresses than descriptors":                       deafTo("overseer", ", -address=ALSO", ""),
 		"3.5f overseer: arguments stay as they are":                             trapArguments,
 		"3.6a tableflip: Stop unlinks the path of a unix socket":                trapStopUnlinks,
 		"3.6b tableflip: an upgrade of its own":                                 trapOwnUpgrade,
@@ -286,8 +286,11 @@ func trapUnparsedFlags(t *testing.T) {
 // deafTo upgrades to a program that serves one of two addresses: it takes one
 // socket for both, or knows of one only. It must be turned away while it soaks,
 // and what waits on the other address be answered.
-func deafTo(t *testing.T, protocol, was, is string) {
-	t.Helper()
+func deafTo(protocol, was, is string) func(*testing.T) {
+	return func(t *testing.T) { testDeafTo(t, protocol, was, is) }
+}
+
+func testDeafTo(t *testing.T, protocol, was, is string) {
 	s := startLibrary(t, atOnce+twoSockets+"preset: "+protocol+"\nargs: [-protocol="+protocol+", -address=ADDRESS, -address=ALSO]\n")
 	pid := harness.Active(s.Status(t, "web")).GetPid()
 	also := strings.TrimPrefix(s.Status(t, "web").GetService().GetSpec().GetSockets()[1].GetListen(), "tcp://")
@@ -306,10 +309,6 @@ func deafTo(t *testing.T, protocol, was, is string) {
 		t.Errorf("requests were lost that the program had not accepted:\n%v", seen)
 	}
 }
-
-func trapBeegoOrder(t *testing.T)         { deafTo(t, "beego", "-address=ALSO", "-address=localhost:PORT") }
-func trapEndlessOrder(t *testing.T)       { deafTo(t, "endless", "-address=ALSO", "-address=localhost:PORT") }
-func trapTooManyDescriptors(t *testing.T) { deafTo(t, "overseer", ", -address=ALSO", "") }
 
 // A candidate that is aborted before it runs does not heed the signal to end: it
 // must be gone after the drain's timeout all the same.
