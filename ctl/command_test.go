@@ -217,6 +217,43 @@ func TestViolationsAreListed(t *testing.T) {
 	}
 }
 
+func TestAdopt(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "web.yaml")
+	os.WriteFile(file, []byte("name: web\nartifact: host:/bin/true\n"), 0o644)
+	look := story()[4]
+	look.Upgrade.FromGeneration, look.Upgrade.Kind = 0, pb.Upgrade_KIND_ADOPT
+	program := &pb.ExternalProgram{Pid: 812, Path: "/usr/sbin/nginx", Unit: "nginx.service"}
+	answer := &pb.AdoptServiceResponse{Status: look, Program: program, Upgrade: look.Upgrade}
+	a := newAgent(t).on(&pb.AdoptServiceRequest{}, answer)
+	a.looks = []*pb.ServiceStatus{look}
+	r := a.gracectl(t, "adopt", "-f", file, "--unit", "nginx", "--reason", "because")
+	if want := "adopted /usr/sbin/nginx (pid 812, nginx.service), which serves on\nnext: gracectl upgrade web\n"; r.code != ExitDone || !strings.Contains(r.err, want) {
+		t.Errorf("exit %d: %s%s", r.code, r.out, r.err)
+	}
+	if want := "web: generation 8 is active, adoption succeeded in 10.2s\n"; r.out != want {
+		t.Errorf("said %q, want %q", r.out, want)
+	}
+	if req := asked[*pb.AdoptServiceRequest](a)[0]; req.GetUnit() != "nginx" || req.GetName() != "web" || req.GetReason() != "because" || req.GetRequestId() == "" {
+		t.Errorf("asked %v", req)
+	}
+	a.gracectl(t, "adopt", "-f", file, "--pid", "812")
+	if req := asked[*pb.AdoptServiceRequest](a)[1]; req.GetPid() != 812 || req.GetUnit() != "" {
+		t.Errorf("asked %v", req)
+	}
+	if r := a.gracectl(t, "adopt", "-f", file, "--pid", "812", "--dry-run"); r.code != ExitWouldChange || !strings.Contains(r.err, "would adopt /usr/sbin/nginx") {
+		t.Errorf("exit %d: %s%s", r.code, r.out, r.err)
+	}
+	a.on(&pb.AdoptServiceRequest{}, &pb.AdoptServiceResponse{Status: look, Program: program})
+	if r := a.gracectl(t, "adopt", "-f", file, "--pid", "812"); r.code != ExitDone || !strings.Contains(r.out, "was adopted before") {
+		t.Errorf("exit %d: %s%s", r.code, r.out, r.err)
+	}
+	for _, args := range [][]string{{"--unit", "x"}, {"-f", file}, {"-f", file, "--unit", "x", "--pid", "5"}, {"-f", file, "--unit", ""}, {"-f", file, "--pid", "1"}} {
+		if r := a.gracectl(t, append([]string{"adopt"}, args...)...); r.code != ExitUsage {
+			t.Errorf("%v: exit %d: %s", args, r.code, r.err)
+		}
+	}
+}
+
 func TestNoAgent(t *testing.T) {
 	dir := shortDir(t)
 	stale := filepath.Join(dir, "stale")

@@ -14,13 +14,16 @@ import (
 
 func newDelete(s *session) *cobra.Command {
 	var m mutation
+	var keep bool
 	cmd := &cobra.Command{
-		Use:               "delete SERVICE",
-		Short:             "Forget a stopped service, its history and its logs",
-		Example:           example("gracectl stop web && gracectl delete web", "gracectl delete web -y"),
+		Use:   "delete SERVICE",
+		Short: "Forget a stopped service, its history and its logs",
+		Example: example("gracectl stop web && gracectl delete web", "gracectl delete web -y",
+			"gracectl delete web --keep-running   # give an adopted program back"),
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: s.completeServices,
 	}
+	cmd.Flags().BoolVar(&keep, "keep-running", false, "leave an adopted program running, as if it never had been adopted")
 	m.flags(cmd)
 	cmd.PreRunE = func(cmd *cobra.Command, args []string) error {
 		if m.dryRun {
@@ -30,7 +33,7 @@ func newDelete(s *session) *cobra.Command {
 	}
 	cmd.RunE = s.withAgent(func(ctx context.Context, c *client, args []string) error {
 		_, err := c.services.DeleteService(ctx, &pb.DeleteServiceRequest{
-			Name: args[0], ValidateOnly: m.dryRun, RequestId: m.id(), Reason: m.reason,
+			Name: args[0], ValidateOnly: m.dryRun, RequestId: m.id(), Reason: m.reason, KeepRunning: keep,
 		})
 		if err != nil {
 			return err

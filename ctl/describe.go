@@ -19,6 +19,8 @@ func kindText(up *pb.Upgrade) string {
 		return "automatic rollback"
 	case pb.Upgrade_KIND_RESTART:
 		return "restart"
+	case pb.Upgrade_KIND_ADOPT:
+		return "adoption"
 	}
 	return "upgrade"
 }
@@ -152,6 +154,9 @@ func generationNote(g *pb.Generation, now time.Time) string {
 	}
 	if forced := g.GetDrain().GetForcedConnections(); forced > 0 {
 		parts = append(parts, count(forced, "connection")+" cut")
+	}
+	if g.GetExternal() {
+		parts = append(parts, "adopted "+programText(g.GetProgram()))
 	}
 	if g.GetRollbackOf() != 0 {
 		parts = append(parts, fmt.Sprintf("restores generation %d", g.GetRollbackOf()))

@@ -58,7 +58,7 @@ func (s *session) markStarts(cmd *cobra.Command) {
 
 func commands(s *session) []*cobra.Command {
 	return []*cobra.Command{
-		newApply(s), newPush(s), newUpgrade(s), newStatus(s), newPromote(s), newAbort(s),
+		newApply(s), newAdopt(s), newPush(s), newUpgrade(s), newStatus(s), newPromote(s), newAbort(s),
 		newRollback(s), newHistory(s), newLogs(s), newStop(s), newStart(s), newRestart(s),
 		newReload(s), newDelete(s), newArtifact(s), newEvents(s), newInfo(s), newExplain(s),
 		newPreflight(s), newPreflightRoom(s),

@@ -32,6 +32,16 @@ type boxed struct {
 
 func bootWithAgent(t *testing.T) *boxed {
 	t.Helper()
+	b := bootAgent(t)
+	b.Install(harness.Program(t, "runtime", "v1"), "/root/web")
+	b.Install(harness.Program(t, "runtime", "v2"), "/root/web-v2")
+	b.write("/root/web.yaml", boxedSpec)
+	b.run("gracectl", "apply", "-f", "/root/web.yaml")
+	return b
+}
+
+func bootAgent(t *testing.T) *boxed {
+	t.Helper()
 	b := &boxed{box.Up(t), t}
 	for _, name := range []string{"graced", "graced-shim", "gracectl", "loadgen"} {
 		b.Install(harness.Binary(t, name), "/usr/local/bin/"+name)
@@ -39,12 +49,8 @@ func bootWithAgent(t *testing.T) *boxed {
 	for _, unit := range []string{"graced.service", "graced-shutdown.service"} {
 		b.Install(filepath.Join("../deploy", unit), "/etc/systemd/system/"+unit)
 	}
-	b.Install(harness.Program(t, "runtime", "v1"), "/root/web")
-	b.Install(harness.Program(t, "runtime", "v2"), "/root/web-v2")
-	b.write("/root/web.yaml", boxedSpec)
 	b.run("systemctl", "daemon-reload")
 	b.run("systemctl", "enable", "--now", "graced.service")
-	b.run("gracectl", "apply", "-f", "/root/web.yaml")
 	return b
 }
 

@@ -14,6 +14,7 @@ var mechanism = []string{
 	module + "/agent/internal/shim",
 	module + "/agent/internal/socket",
 	module + "/agent/internal/store",
+	module + "/agent/internal/systemd",
 }
 
 // wire is what only the two ends of the API know.

@@ -221,7 +221,7 @@ func (s *slot) Accept(ctx context.Context) (again []service.Address, err error) 
 
 func (s *slot) scope() socket.Scope {
 	sc := socket.Scope{PIDs: s.processes}
-	if s.cgroup != "" {
+	if sc.Cgroup = s.creator(); sc.Cgroup == 0 && s.cgroup != "" {
 		if id, err := s.cgroup.ID(); err == nil {
 			sc.Cgroup = id
 		}

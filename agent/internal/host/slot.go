@@ -34,6 +34,7 @@ type slot struct {
 	held    atomic.Pointer[[]shim.Listener]
 	leased  atomic.Int64 // generation that has the slot
 	guarded atomic.Bool
+	origins atomic.Pointer[map[service.Address]origin]
 	foundAt sync.Map   // where in /proc a listener's inode was seen last
 	opMu    sync.Mutex // one Start, Kill or Close at a time
 }
@@ -44,11 +45,15 @@ func (h *Host) Open(ctx context.Context, in supervisor.SlotIntent) (supervisor.S
 	if err != nil {
 		return nil, startError(err)
 	}
-	client, err := h.takePrepared(ctx, s)
+	prepare, open := h.takePrepared, s.open
+	if in.External != nil {
+		prepare, open = spawnBare, s.takeOver
+	}
+	client, err := prepare(ctx, s)
 	if err != nil {
 		return nil, startError(err)
 	}
-	if err := s.open(ctx, client); err != nil {
+	if err := open(ctx, client); err != nil {
 		s.abandon(ctx, client)
 		_ = s.remove(ctx)
 		return nil, startError(err)
@@ -78,7 +83,7 @@ func (h *Host) newSlot(in supervisor.SlotIntent) (*slot, error) {
 func (s *slot) open(ctx context.Context, c *shim.Client) error {
 	options := map[string]listen.Options{}
 	for _, sock := range s.intent.Spec.Sockets {
-		o := listen.Options{}
+		o := listen.Options{Owner: s.host.steeringOf(s.intent.Service).ownerFor(sock.Address)}
 		if p, ok := s.paths[sock.Name]; ok {
 			if err := p.prepare(); err != nil {
 				return err
@@ -127,6 +132,9 @@ func (h *Host) Adopt(ctx context.Context, in supervisor.SlotIntent) (supervisor.
 		return nil, err
 	}
 	client, err := shim.Dial(ctx, s.dir)
+	if errors.Is(err, shim.ErrGone) && in.External != nil {
+		return h.takeAgain(ctx, in, err)
+	}
 	if errors.Is(err, shim.ErrGone) {
 		return nil, fmt.Errorf("%w: %w", supervisor.ErrSlotGone, err)
 	}
@@ -143,8 +151,18 @@ func (h *Host) Adopt(ctx context.Context, in supervisor.SlotIntent) (supervisor.
 		return nil, err
 	}
 	s.held.Store(&held)
+	s.recognise(ctx)
 	s.guarded.Store(true) // perhaps: taking a guard away that is not there is harmless
 	s.keeper = keep(s, client)
+	return s, nil
+}
+
+// takeAgain takes an adopted program over from a shim that died with its agent.
+func (h *Host) takeAgain(ctx context.Context, in supervisor.SlotIntent, gone error) (supervisor.Slot, error) {
+	s, err := h.Open(ctx, in)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w; %w", supervisor.ErrSlotGone, gone, err)
+	}
 	return s, nil
 }
 

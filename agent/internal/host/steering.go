@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 
 	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
 
 	"github.com/gracefleet/gracefleet/agent/internal/service"
 	"github.com/gracefleet/gracefleet/agent/internal/socket"
@@ -90,22 +92,34 @@ func (t *steering) attachGroup(g steer.Group) error {
 	if err != nil {
 		return err
 	}
+	for _, f := range t.members(g) {
+		err := socket.Attach(f, prog)
+		if errors.Is(err, unix.EOPNOTSUPP) {
+			continue // alone, it keeps the one it was adopted with
+		}
+		if err != nil {
+			return fmt.Errorf("steer %s: %w", g.Address, err)
+		}
+		return nil
+	}
+	return nil
+}
+
+// members are the sockets of a group that are open here.
+func (t *steering) members(g steer.Group) []*os.File {
+	var out []*os.File
 	for _, n := range g.Slots {
 		s := t.slots[int(n)]
-		if s == nil {
+		if s == nil || !s.Listening(g.Address) {
 			continue
 		}
 		for _, l := range s.listeners() {
-			if l.Socket.Address != g.Address || !s.Listening(g.Address) {
-				continue
+			if l.Socket.Address == g.Address {
+				out = append(out, l.File)
 			}
-			if err := socket.Attach(l.File, prog); err != nil {
-				return fmt.Errorf("steer %s: %w", g.Address, err)
-			}
-			return nil
 		}
 	}
-	return nil
+	return out
 }
 
 // Close closes a slot. The programs in force are right before and after it leaves

@@ -8,7 +8,7 @@ func (s *State) adopted(g *Generation, e Event) {
 		return
 	}
 	if e.Instance != g.Instance {
-		g.Instance = e.Instance
+		g.Instance, g.External = e.Instance, false
 		g.Ready = false
 		g.StartedAt = e.At
 		g.Deadline = e.At.After(g.Policy.ReadyTimeout)

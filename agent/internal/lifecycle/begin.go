@@ -4,18 +4,21 @@ func (s *State) begin(e Event) error {
 	switch {
 	case s.Upgrading():
 		return ErrUpgrading
-	case s.Halted:
+	case e.Kind == KindAdopt && (s.Live() > 0 || s.Promoted != 0):
+		return ErrHasOwn
+	case s.Halted && e.Kind != KindAdopt:
 		return ErrHalted
 	}
-	if t := s.Generation(e.Target); t != nil && t.State == Draining && t.CutAt == 0 && t.serves() {
-		s.revive(t, e)
+	s.Halted = false
+	if s.Revivable(e.Target) {
+		s.revive(s.Generation(e.Target), e)
 		return nil
 	}
 	if e.Policy.MaxGenerations > 0 && s.Staying() >= e.Policy.MaxGenerations {
 		return ErrTooMany
 	}
 	a := s.Active()
-	next := Generation{State: Starting, Policy: e.Policy, Alone: alone(e.Policy, a)}
+	next := Generation{State: Starting, Policy: e.Policy, Alone: alone(e.Policy, a), External: e.Kind == KindAdopt}
 	if s.goingBack() {
 		return ErrClosing
 	}
@@ -67,6 +70,7 @@ func (s *State) remove(number int) {
 // order asks for the next instance of the generation's own program.
 func (s *State) order(g *Generation, at Time) {
 	g.Instance++
+	g.External = g.External && g.Instance == 1
 	g.Program = g.Number
 	g.Running, g.Ready, g.Overdue, g.Lost = false, false, false, false
 	g.RestartAt = 0
@@ -110,6 +114,9 @@ func (s *State) startAgain(e Event) {
 func (s *State) booted(e Event) {
 	if s.Upgrading() {
 		s.Upgrade.end(UpgradeFailed, ReasonHostRebooted, "the host restarted while the upgrade was under way")
+	}
+	if p := s.Generation(s.Promoted); p != nil && p.External {
+		s.Promoted = 0 // whoever started it does so again
 	}
 	s.Generations = nil
 	s.Fallback = nil

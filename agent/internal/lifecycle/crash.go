@@ -76,8 +76,16 @@ func (s *State) crashed(g *Generation, e Event, wasReady bool) {
 }
 
 func (s *State) loops(g *Generation, at Time) bool {
-	return g.State == Active && !s.Upgrading() && s.Fallback != nil &&
+	return g.State == Active && !s.Upgrading() && s.hasFallback() &&
 		g.Crashes >= crashLoop && at < g.WindowEnd
+}
+
+func (s *State) hasFallback() bool {
+	if s.Fallback == nil {
+		return false
+	}
+	g := s.Generation(s.Fallback.Number)
+	return !s.Fallback.External || (g != nil && g.serves())
 }
 
 // autoRollback returns to the fallback: to its program where it still serves,

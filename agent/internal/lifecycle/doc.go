@@ -16,6 +16,7 @@
 //   - prove.go: ready, canary steps, soak, promote
 //   - giveback.go: fail and abort
 //   - adopt.go: a new agent finds what runs
+//   - external.go: a program that somebody else started
 //   - alone.go: upgrades of programs that cannot run side by side
 //   - drain.go: a generation ends, or stands in meanwhile
 //   - crash.go: a program ended untold; restart.go is the pure backoff policy

@@ -13,6 +13,7 @@ const (
 	HaltNow                          // the same, killing
 	Resume                           // run the last promoted generation again
 	EndOldest                        // tell the oldest draining generation to end
+	LetGo                            // give up an adopted program, which runs on: Message
 )
 
 // Facts. Those about a generation or instance that is no longer there change

@@ -37,6 +37,7 @@ func worlds() []world {
 		{"steps, signal, restarts", base, steps, late},
 		{"steps, patient, no restarts", base, steps, early},
 		{"alone, patient, restarts", base, Plan{}, late},
+		{"external, patient, restarts", base, Plan{Soak: 1}, late},
 	}
 	for i := range out {
 		p := &out[i].policy
@@ -87,7 +88,7 @@ func (w world) canonical(s State) State {
 	}
 	s.Promoted = number(s.Promoted)
 	if s.Fallback != nil {
-		s.Fallback = &Target{Number: number(s.Fallback.Number), Policy: w.policy}
+		s.Fallback = &Target{Number: number(s.Fallback.Number), Policy: w.policy, External: s.Fallback.External}
 	}
 	if s.Back != nil {
 		s.Back = &Target{Number: number(s.Back.Number), Policy: w.policy}
@@ -139,6 +140,10 @@ func (w world) questions(s State) []Event {
 		begin.Kind, begin.Plan = KindCreate, Plan{}
 	}
 	out = append(out, begin)
+	if strings.Contains(w.name, "external") {
+		begin.Kind, begin.Plan = KindAdopt, Plan{}
+		out = append(out, begin, Event{Type: LetGo})
+	}
 	for _, g := range s.Generations {
 		back := begin
 		back.Kind, back.Plan, back.Target = KindRollback, Plan{}, g.Number
@@ -200,6 +205,7 @@ type mark struct {
 	halted             bool
 	promoted, fallback int
 	back               int
+	fallsBack          bool // to an external one
 	generations        [mostGenerations + 2]Generation
 	upgrade            struct {
 		kind                Kind
@@ -214,7 +220,7 @@ type mark struct {
 func key(s State) mark {
 	m := mark{halted: s.Halted, promoted: s.Promoted}
 	if s.Fallback != nil {
-		m.fallback = s.Fallback.Number
+		m.fallback, m.fallsBack = s.Fallback.Number, s.Fallback.External
 	}
 	if s.Back != nil {
 		m.back = s.Back.Number

@@ -1,8 +1,11 @@
 package lifecycle
 
 func (s *State) abort(e Event) error {
-	if !s.Upgrading() {
+	switch {
+	case !s.Upgrading():
 		return ErrNotUpgrading
+	case s.Upgrade.Kind == KindAdopt:
+		return ErrAdopting
 	}
 	s.giveBack(UpgradeAborted, ReasonAborted, e.Message, e.At)
 	return nil
@@ -55,6 +58,9 @@ func (s *State) turnAway(g *Generation, r Reason, message string, ending Generat
 	g.Reason, g.Message = r, message
 	proven := g.State != Starting
 	switch {
+	case g.External:
+		g.Ending = ending
+		g.abandon()
 	case !g.Running:
 		g.Ending = ending
 		g.end()

@@ -23,6 +23,9 @@ func wrong(before, s State) string {
 	if p := wrongCompany(&s); p != "" {
 		return p
 	}
+	if p := wrongExternal(&before, &s); p != "" {
+		return p
+	}
 	if p := wrongWeights(&s); p != "" {
 		return p
 	}
@@ -41,6 +44,25 @@ func wrongCompany(s *State) string {
 		g := s.Generation(e.Generation)
 		if e.Kind == Run && g.Alone && !g.Running && runs > 0 {
 			return fmt.Sprintf("generation %d is started beside another", g.Number)
+		}
+	}
+	return ""
+}
+
+// wrongExternal: an adopted program is told to end when a successor of it was
+// promoted, by a stop, or once it gave its listener up; never for what the agent
+// could not do with it.
+func wrongExternal(before, s *State) string {
+	for _, e := range s.Effects() {
+		g := s.Generation(e.Generation)
+		if !g.External || (e.Kind != Signal && e.Kind != Kill) {
+			continue
+		}
+		if was := before.Generation(g.Number); was == nil || was.State == Starting && !s.Halted {
+			return fmt.Sprintf("generation %d is told to end, and it is not the agent's", g.Number)
+		}
+		if a := s.Active(); !s.Halted && !g.Lost && (a == nil || a.Number == g.Number) {
+			return fmt.Sprintf("generation %d is told to end, and nobody replaces it", g.Number)
 		}
 	}
 	return ""

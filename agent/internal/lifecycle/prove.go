@@ -56,7 +56,7 @@ func (s *State) promote(g, from *Generation, at Time) {
 	s.Promoted = g.Number
 	s.Fallback, s.Back = s.Back, nil
 	if from != nil {
-		s.Fallback = &Target{Number: from.Number, Policy: from.Policy}
+		s.Fallback = &Target{Number: from.Number, Policy: from.Policy, External: from.External}
 	}
 	g.WindowEnd = 0
 	if u.Kind != KindUpgrade || g.Policy.RollbackWindow == 0 {

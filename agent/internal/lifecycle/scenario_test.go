@@ -132,7 +132,7 @@ func (p *player) given(t *testing.T, words []string) {
 }
 
 var eventNames = map[string]EventType{
-	"promote": Promote, "step": PromoteStep, "abort": Abort, "halt": Halt, "halt-now": HaltNow, "resume": Resume,
+	"let-go": LetGo, "promote": Promote, "step": PromoteStep, "abort": Abort, "halt": Halt, "halt-now": HaltNow, "resume": Resume,
 	"end-oldest": EndOldest, "booted": Booted, "started": Started, "start-failed": StartFailed, "ready": BecameReady,
 	"exited": Exited, "saw": Saw, "quiesced": Quiesced, "idle": Idle, "stranded": Stranded, "released": Released, "fault": Fault,
 }
@@ -140,7 +140,7 @@ var eventNames = map[string]EventType{
 func (p *player) event(t *testing.T, words []string) Event {
 	t.Helper()
 	switch words[0] {
-	case "create", "upgrade", "rollback":
+	case "create", "upgrade", "rollback", "adopt":
 		return p.begin(t, words)
 	case "after":
 		return Event{Type: Tick, At: p.at.After(duration(t, words[1]))}
@@ -175,6 +175,8 @@ func (p *player) begin(t *testing.T, words []string) Event {
 	switch words[0] {
 	case "create":
 		e.Kind, e.Plan = KindCreate, Plan{}
+	case "adopt":
+		e.Kind, e.Plan = KindAdopt, Plan{}
 	case "rollback":
 		e.Kind, e.Plan, e.Target = KindRollback, Plan{}, number(t, words[1])
 	}
@@ -205,6 +207,9 @@ func (p *player) describe() string {
 	weights := p.state.Weights()
 	for _, g := range p.state.Generations {
 		fmt.Fprintf(&out, "  generation %d on slot %d: %v%s %d%%", g.Number, g.Slot, g.State, phaseName(g.Phase), weights[g.Slot]/100)
+		if g.External {
+			out.WriteString(", external")
+		}
 		if g.Program != g.Number {
 			fmt.Fprintf(&out, ", runs the program of %d", g.Program)
 		}

@@ -77,6 +77,7 @@ const (
 	KindRestart      Kind = 4 // the same again
 	KindAutoRollback Kind = 5 // back by itself after a crash loop
 	KindStart        Kind = 6 // the last promoted generation runs again
+	KindAdopt        Kind = 7 // a program that runs already becomes a generation
 )
 
 // Reason says why something failed or was refused. The texts are stored on disk.
@@ -155,6 +156,9 @@ type Generation struct {
 	Running bool `json:"running"` // the instance runs
 	Ready   bool `json:"ready"`   // and may receive connections
 
+	// External is a generation whose program was adopted: somebody else started it.
+	// Once the program has to be started again, it is the agent's own.
+	External bool `json:"external,omitempty"`
 	// Alone generations are not started before every other program has ended.
 	Alone bool `json:"alone,omitempty"`
 	// CutAt is when a generation that makes room is killed, whatever it has left.
@@ -202,6 +206,8 @@ func (g *Generation) serves() bool {
 type Target struct {
 	Number int    `json:"number"`
 	Policy Policy `json:"policy"`
+	// External targets are returned to while they serve, and never started.
+	External bool `json:"external,omitempty"`
 }
 
 // Upgrade is the upgrade in progress, or the last one.

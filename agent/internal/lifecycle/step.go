@@ -14,6 +14,9 @@ var (
 	ErrNothingToStart = errors.New("no generation was ever promoted")
 	ErrTooMany        = errors.New("too many generations are alive")
 	ErrNoneDraining   = errors.New("no generation is draining")
+	ErrAdopting       = errors.New("a running program is being adopted, which ends in a moment")
+	ErrHasOwn         = errors.New("it has generations of its own")
+	ErrNotExternal    = errors.New("its program was not adopted")
 )
 
 // Step answers an event with the next state. It never changes the state it was
@@ -47,6 +50,8 @@ func (s *State) command(e Event) error {
 		return s.resume(e)
 	case EndOldest:
 		return s.endOldest(e)
+	case LetGo:
+		return s.letGo(e)
 	}
 	return nil
 }

@@ -20,6 +20,9 @@ type Options struct {
 	// kernels let only CAP_NET_ADMIN filter TCP (seen on 6.18): then Open fails
 	// with EPERM.
 	Guard bool `json:"guard,omitempty"`
+	// Owner is the user whose group the socket is to join; nil for one's own. Only
+	// root can join another's. It is ignored for unix.
+	Owner *int `json:"owner,omitempty"`
 }
 
 // Open creates the socket, binds it and, unless it is UDP, listens. It is
@@ -85,6 +88,11 @@ func prepareInet(fd int, s service.Socket, o Options) (step string, err error) {
 			return "bind to device " + a.Device, err
 		}
 	}
+	if o.Owner != nil {
+		if err := chown(fd, *o.Owner); err != nil {
+			return "change the owner of", err
+		}
+	}
 	if o.Guard {
 		if err := guard(fd); err != nil {
 			return stepGuard, err
@@ -101,6 +109,21 @@ func prepareInet(fd int, s service.Socket, o Options) (step string, err error) {
 		return "", nil
 	}
 	return "listen on", unix.Listen(fd, backlog(s))
+}
+
+// chown gives a socket to a user: the kernel keeps the owner by which groups are
+// told apart in step with that of the inode (sockfs_setattr).
+func chown(fd, uid int) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || int(st.Uid) == uid {
+		return err
+	}
+	return unix.Fchown(fd, uid, -1)
+}
+
+// Own gives a socket to a user. All members of a group have to have one owner.
+func Own(f *os.File, uid int) error {
+	return os.NewSyscallError("fchown", Control(f, func(fd int) error { return chown(fd, uid) }))
 }
 
 func sockaddr(a service.Address) (unix.Sockaddr, error) {

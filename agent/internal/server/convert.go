@@ -40,6 +40,7 @@ func toGeneration(g supervisor.Generation) *pb.Generation {
 		CreateTime: newTimestamp(g.CreatedAt), ReadyTime: newTimestamp(g.ReadyAt), EndTime: newTimestamp(g.EndedAt),
 		RollbackOf: count(g.RollbackOf), Slot: count(g.Slot), Status: text(g.StatusText),
 		Reason: toReason(g.Reason), Message: text(g.Message), Good: g.Good, Spec: toSpec(g.Spec),
+		External: g.External != nil, Program: toExternal(g.External),
 	}
 }
 

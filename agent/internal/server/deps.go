@@ -13,6 +13,7 @@ import (
 // method Metadata() map[string]string with details for programs.
 type Supervisor interface {
 	Apply(context.Context, supervisor.ApplyRequest) (supervisor.ApplyResult, error)
+	Adopt(context.Context, supervisor.AdoptRequest) (supervisor.AdoptResult, error)
 	Get(ctx context.Context, name string) (supervisor.Status, error)
 	List(context.Context) ([]supervisor.Status, error)
 	Stop(context.Context, supervisor.ServiceCommand) (supervisor.Status, error)

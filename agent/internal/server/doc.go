@@ -8,7 +8,7 @@
 //   - server.go: the server, its life and its end
 //   - deps.go: what it needs of the supervisor and the store
 //   - supervisor.go, upgrade.go, artifact.go, agent.go: one gRPC service each
-//   - watch.go, logs.go: the streams of SupervisorService
+//   - adopt.go, watch.go, logs.go: more of SupervisorService
 //   - check.go: rules for fields of requests
 //   - page.go: pages of lists
 //   - convert.go, convert_spec.go, convert_policy.go: the only border to the

@@ -48,6 +48,7 @@ var errorTable = []struct {
 	{supervisor.ErrTooManyGenerations, codes.FailedPrecondition, pb.Reason_REASON_TOO_MANY_GENERATIONS},
 	{supervisor.ErrAddressOverlap, codes.FailedPrecondition, pb.Reason_REASON_ADDRESS_OVERLAP},
 	{supervisor.ErrAddressInUse, codes.FailedPrecondition, pb.Reason_REASON_ADDRESS_IN_USE},
+	{supervisor.ErrNotAdoptable, codes.FailedPrecondition, pb.Reason_REASON_NOT_ADOPTABLE},
 	{supervisor.ErrArtifactNotFound, codes.NotFound, pb.Reason_REASON_ARTIFACT_NOT_FOUND},
 	{supervisor.ErrNotExecutable, codes.FailedPrecondition, pb.Reason_REASON_NOT_EXECUTABLE},
 	{supervisor.ErrOutOfMemory, codes.ResourceExhausted, pb.Reason_REASON_OUT_OF_MEMORY},

@@ -71,6 +71,10 @@ func (r *recorder) Apply(_ context.Context, q supervisor.ApplyRequest) (supervis
 	return supervisor.ApplyResult{Status: r.status, Created: true}, r.record(q)
 }
 
+func (r *recorder) Adopt(_ context.Context, q supervisor.AdoptRequest) (supervisor.AdoptResult, error) {
+	return supervisor.AdoptResult{Status: r.status, Program: supervisor.External{PID: 7, Program: "/x", Unit: q.Unit}}, r.record(q)
+}
+
 func (r *recorder) Get(_ context.Context, name string) (supervisor.Status, error) {
 	return r.status, r.record(name)
 }

@@ -37,6 +37,7 @@ var permissions = map[string]Permission{
 	pb.ArtifactService_DeleteArtifact_FullMethodName:  PermAdmin,
 
 	pb.SupervisorService_ApplyService_FullMethodName:    PermAdmin,
+	pb.SupervisorService_AdoptService_FullMethodName:    PermAdmin,
 	pb.SupervisorService_GetService_FullMethodName:      PermRead,
 	pb.SupervisorService_ListServices_FullMethodName:    PermRead,
 	pb.SupervisorService_StopService_FullMethodName:     PermStop,

@@ -128,6 +128,7 @@ func (s *supervisorService) DeleteService(ctx context.Context, r *pb.DeleteServi
 	if err != nil {
 		return nil, err
 	}
+	cmd.Keep = r.GetKeepRunning()
 	if err := s.supervisor.Delete(ctx, cmd); err != nil {
 		return nil, err
 	}

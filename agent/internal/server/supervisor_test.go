@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/gracefleet/gracefleet/agent/internal/service/spectest"
@@ -37,6 +38,33 @@ func TestApply(t *testing.T) {
 	}
 	if q.Spec.Name != "web" || q.Spec.Upgrade.Soak != 10*time.Second || q.Spec.KeepGenerations != 5 || q.Spec.Readiness.TCP.Socket != "http" {
 		t.Errorf("defaults are missing: %+v", q.Spec)
+	}
+}
+
+func TestAdopt(t *testing.T) {
+	h := newHost(t)
+	h.supervisor.status = supervisor.Status{Name: "web", Spec: spectest.Minimal()}
+	spec := &pb.ServiceSpec{Artifact: "host:/bin/web", Sockets: []*pb.Socket{{Name: "http", Listen: "tcp://:80"}}}
+	answer, err := h.services().AdoptService(limited(t), &pb.AdoptServiceRequest{
+		Name: "web", Spec: spec, Program: &pb.AdoptServiceRequest_Unit{Unit: "nginx"}, RequestId: "r1", Reason: "because",
+	})
+	if p := answer.GetProgram(); err != nil || p.GetPid() != 7 || p.GetPath() != "/x" || p.GetUnit() != "nginx" {
+		t.Fatalf("got %v, %v", answer, err)
+	}
+	q, _ := h.supervisor.last().(supervisor.AdoptRequest)
+	if q.Unit != "nginx" || q.PID != 0 || q.RequestID != "r1" || q.Comment != "because" || q.Spec.KeepGenerations != 5 {
+		t.Errorf("asked %+v", q)
+	}
+	for name, r := range map[string]*pb.AdoptServiceRequest{
+		"no program": {Name: "web", Spec: spec},
+		"no unit":    {Name: "web", Spec: spec, Program: &pb.AdoptServiceRequest_Unit{}},
+		"long unit":  {Name: "web", Spec: spec, Program: &pb.AdoptServiceRequest_Unit{Unit: strings.Repeat("a", maxText+1)}},
+		"init":       {Name: "web", Spec: spec, Program: &pb.AdoptServiceRequest_Pid{Pid: 1}},
+		"negative":   {Name: "web", Spec: spec, Program: &pb.AdoptServiceRequest_Pid{Pid: -5}},
+	} {
+		if _, err := h.services().AdoptService(limited(t), r); status.Code(err) != codes.InvalidArgument {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

@@ -12,7 +12,8 @@ import (
 
 // Attach puts a steering program on the SO_REUSEPORT group that f is a member
 // of, in place of the one it has, atomically for all members. It needs no
-// privilege and about 10 microseconds.
+// privilege and about 10 microseconds. A multipath TCP socket, which is what a Go
+// program opens (since Go 1.24), takes none (EOPNOTSUPP); other members do.
 func Attach(f *os.File, prog []bpf.RawInstruction) error {
 	if len(prog) == 0 {
 		return fmt.Errorf("attach a steering program to %s: the program is empty", f.Name())

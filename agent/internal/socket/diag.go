@@ -37,6 +37,7 @@ const (
 	diagReqBytecode  = 1
 	diagInfo         = 2
 	diagV6Only       = 11
+	diagCgroup       = 21
 	bytecodeCgroup   = 13
 	inetRequestBytes = 56
 	inetMessageBytes = 72
@@ -65,6 +66,7 @@ type inetSock struct {
 	uid            uint32
 	inode          uint64
 	v6only         bool
+	cgroup         uint64 // in which it was created; 0 if the kernel does not tell
 	backoff        uint8  // how often a retransmission or window probe timer doubled
 	lastSent       uint32 // ms ago
 	lastReceived   uint32 // ms ago
@@ -189,6 +191,8 @@ func decodeInet(b []byte) (inetSock, error) {
 		switch {
 		case kind == diagV6Only && len(v) > 0:
 			s.v6only = v[0] == 1
+		case kind == diagCgroup && len(v) >= 8:
+			s.cgroup = binary.NativeEndian.Uint64(v)
 		case kind == diagInfo && len(v) >= tcpInfoBytes:
 			s.backoff = v[4]
 			s.lastSent, s.lastReceived = word(v[44:]), word(v[52:])

@@ -7,6 +7,7 @@
 // Slots:
 //   - attach.go: put a steering program on a group
 //   - control.go: O_NONBLOCK
+//   - take.go: take over the listener of a program that runs already
 //   - queue.go: accept queues and the backlog
 //   - refuse.go: let nobody new in
 //   - quiesce.go: wait until nothing can land on a slot any more

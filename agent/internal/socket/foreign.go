@@ -70,6 +70,6 @@ func (e *InUseError) Error() string {
 	if e.Unit != "" {
 		unit = ", unit " + e.Unit
 	}
-	return fmt.Sprintf("%s is in use by %s (pid %d%s)%s: stop it, or choose another address",
+	return fmt.Sprintf("%s is in use by %s (pid %d%s)%s: stop it, take it over with gracectl adopt, or choose another address",
 		e.Address, e.Program, e.PID, unit, holds)
 }

@@ -38,7 +38,7 @@ func TestForeignHolderIsNamed(t *testing.T) {
 		t.Error(text)
 	}
 	if text := (&InUseError{Address: a, Holds: a, PID: 7, Program: "/x", Unit: "web.service"}).Error(); text !=
-		a.String()+" is in use by /x (pid 7, unit web.service): stop it, or choose another address" {
+		a.String()+" is in use by /x (pid 7, unit web.service): stop it, take it over with gracectl adopt, or choose another address" {
 		t.Error(text)
 	}
 }

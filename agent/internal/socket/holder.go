@@ -103,10 +103,17 @@ func describe(pid int) Process {
 	} else if comm, err := os.ReadFile(filepath.Join(dir, "comm")); err == nil {
 		p.Program = strings.TrimSpace(string(comm))
 	}
-	if b, err := os.ReadFile(filepath.Join(dir, "cgroup")); err == nil {
-		p.Unit = unitOf(string(b))
-	}
+	p.Unit = UnitOf(pid)
 	return p
+}
+
+// UnitOf is the systemd unit of a process; empty if there is none.
+func UnitOf(pid int) string {
+	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cgroup"))
+	if err != nil {
+		return ""
+	}
+	return unitOf(string(b))
 }
 
 // unitOf finds the innermost service, socket or scope in /proc/PID/cgroup, whose

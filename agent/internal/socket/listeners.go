@@ -16,6 +16,9 @@ type Listener struct {
 	Inode   uint64
 	UID     uint32
 	Address service.Address
+	// Cgroup is the id of the cgroup in which it was created, which what it accepts
+	// carries; 0 where the kernel does not tell (before 5.8).
+	Cgroup uint64
 }
 
 // Listeners returns every listening socket of this network namespace that shares
@@ -59,7 +62,7 @@ func inetListeners(a service.Address) ([]Listener, error) {
 	var out []Listener
 	for _, req.family = range []uint8{unix.AF_INET, unix.AF_INET6} {
 		err := inetDump(req, func(s *inetSock) {
-			l := Listener{Cookie: s.cookie, Inode: s.inode, UID: s.uid, Address: listenAddress(s, a.Network)}
+			l := Listener{Cookie: s.cookie, Inode: s.inode, UID: s.uid, Address: listenAddress(s, a.Network), Cgroup: s.cgroup}
 			if l.Address.Overlaps(a) {
 				out = append(out, l)
 			}

@@ -207,13 +207,18 @@ func (s *Supervisor) Delete(ctx context.Context, c ServiceCommand) error {
 	if err != nil {
 		return err
 	}
+	if c.Keep {
+		if err := s.letGo(ctx, o, c); err != nil {
+			return err
+		}
+	}
 	for closed := false; !closed; {
 		// What has ended may still be closing its sockets.
 		next := o.changed.wait()
 		err = o.do(ctx, func() error {
 			closed = len(o.slots) == 0
 			switch {
-			case o.rec.State.Live() > 0:
+			case o.rec.State.Live() > 0 && (!c.Keep || !c.DryRun):
 				return fmt.Errorf("%w: service %q is running: gracectl stop %s", ErrWrongState, o.name, o.name)
 			case c.DryRun || !closed:
 				return nil

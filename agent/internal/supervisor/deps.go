@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -34,6 +35,11 @@ type Host interface {
 	Adopt(ctx context.Context, in SlotIntent) (Slot, error)
 	// Steering is the switch of one service's slots.
 	Steering(service string) Steering
+	// FindProgram finds what is to be adopted: the main process of a unit, or a
+	// process; ErrNotAdoptable when it does not listen where the specification says.
+	FindProgram(ctx context.Context, spec service.Spec, unit string, pid int) (External, error)
+	// Retire has the unit of an adopted program no longer start it, and stop it.
+	Retire(ctx context.Context, x External) error
 	// Vet says whether what a specification runs is there and can run, and the
 	// version its artifact was pushed with.
 	Vet(ctx context.Context, spec service.Spec) (version string, err error)
@@ -61,6 +67,28 @@ type SlotIntent struct {
 	// New lists the addresses that only this slot declares: no user may reach
 	// them before it has weight.
 	New []service.Address
+	// External is the running program whose listeners the slot gets; nil for a slot
+	// of the agent's own making.
+	External *External
+}
+
+// External is a program that somebody else started, as it was found.
+type External struct {
+	PID       int    `json:"pid"`
+	StartTime uint64 `json:"start_time"` // of the process, so that another of its pid is no match
+	Program   string `json:"program"`    // path of its executable
+	// Unit would start it again; empty when it was adopted by its pid.
+	Unit string `json:"unit,omitempty"`
+	// Triggers are the units that start Unit.
+	Triggers []string `json:"triggers,omitempty"`
+}
+
+// String names it in messages.
+func (x External) String() string {
+	if x.Unit == "" {
+		return fmt.Sprintf("%s (pid %d)", x.Program, x.PID)
+	}
+	return fmt.Sprintf("%s (pid %d, %s)", x.Program, x.PID, x.Unit)
 }
 
 // Slot is one open slot and the program on it. Methods are safe for concurrent

@@ -11,6 +11,7 @@
 //     written, and when it is told
 //   - slots.go: opening and closing slots, one at a time
 //   - run.go, ready.go, watch.go, drain.go, release.go: the effects
+//   - external.go: programs that somebody else started
 //   - alone.go: what an upgrade without overlap needs beside them
 //   - apply.go, upgrade.go, rollback.go, commands.go: what operators ask for
 //   - requests.go: the same request twice

@@ -182,13 +182,19 @@ func (o *owner) counted(e lifecycle.Effect, c Count) {
 // signal tells a program to end, once per instance.
 func (o *owner) signal(e lifecycle.Effect, sl *openSlot) func(context.Context) {
 	spec, _ := o.rec.spec(e.Program)
+	x := o.rec.externalOf(o.rec.State.Generation(e.Generation))
 	return func(ctx context.Context) {
 		slot, err := sl.wait(ctx)
 		if err != nil {
 			return
 		}
+		sig := spec.Drain.Signal
+		if x != nil && x.Unit != "" {
+			sig = 0 // its unit stops it as it always did
+			o.retire(ctx, e.Generation, *x)
+		}
 		op := fmt.Sprintf("drain-%d", e.Instance)
-		if err := slot.Signal(ctx, e.Instance, op, spec.Drain.Signal, true); err != nil && ctx.Err() == nil {
+		if err := slot.Signal(ctx, e.Instance, op, sig, true); err != nil && ctx.Err() == nil {
 			o.log.Warn("the drain signal could not be sent", "generation", e.Generation, "error", err)
 		}
 	}
@@ -198,6 +204,7 @@ func (o *owner) signal(e lifecycle.Effect, sl *openSlot) func(context.Context) {
 func (o *owner) kill(e lifecycle.Effect, sl *openSlot) func(context.Context) {
 	g := o.rec.State.Generation(e.Generation)
 	draining := g != nil && g.State == lifecycle.Draining
+	x := o.rec.externalOf(g)
 	spec, _ := o.rec.spec(e.Program)
 	return func(ctx context.Context) {
 		slot, err := sl.wait(ctx)
@@ -210,6 +217,9 @@ func (o *owner) kill(e lifecycle.Effect, sl *openSlot) func(context.Context) {
 		c, countErr := slot.Count(ctx)
 		if cutting := c.Open - c.Waiting; draining && countErr == nil && cutting > 0 {
 			o.post(ctx, func() { o.cut(e.Generation, cutting) })
+		}
+		if x != nil && x.Unit != "" {
+			o.retire(ctx, e.Generation, *x) // else it starts another
 		}
 		if err := slot.Kill(ctx, fmt.Sprintf("kill-%d", e.Instance)); err != nil && ctx.Err() == nil {
 			o.log.Error("a program could not be killed", "generation", e.Generation, "error", err)

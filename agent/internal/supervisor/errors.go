@@ -20,6 +20,9 @@ var (
 	ErrOutOfMemory        = errors.New("not enough memory for two generations")
 )
 
+// ErrNotAdoptable is Host.FindProgram's answer for what cannot be taken over.
+var ErrNotAdoptable = errors.New("the program cannot be adopted")
+
 // ErrSlotGone is Host.Adopt's answer for a slot that nobody keeps any more.
 var ErrSlotGone = errors.New("the slot is gone")
 

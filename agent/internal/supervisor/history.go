@@ -192,11 +192,17 @@ func (o *owner) past() []lifecycle.Past {
 	out := make([]lifecycle.Past, 0, len(o.rec.Generations))
 	for _, p := range o.rec.Generations {
 		out = append(out, lifecycle.Past{
-			Number: p.Number, RollbackOf: p.RollbackOf, Good: p.Good && p.Spec != nil,
+			Number: p.Number, RollbackOf: p.RollbackOf, Good: o.good(&p),
 			Artifact: p.Artifact, Version: p.Version,
 		})
 	}
 	return out
+}
+
+// good generations can be returned to. An adopted program can only while it runs:
+// nothing has proved that the agent can start it.
+func (o *owner) good(p *pastGeneration) bool {
+	return p.Good && p.Spec != nil && (p.External == nil || o.rec.State.Revivable(p.Number))
 }
 
 func (o *owner) notice(generation int, warning bool, message string) {

@@ -22,18 +22,21 @@ const (
 func (o *owner) awaitReady(e lifecycle.Effect, sl *openSlot) func(context.Context) {
 	spec, _ := o.rec.spec(e.Program)
 	proving := o.rec.State.Upgrading() && o.rec.State.Upgrade.To == e.Generation
+	adopted := o.rec.externalOf(o.rec.State.Generation(e.Generation)) != nil
 	return func(ctx context.Context) {
 		slot, err := sl.wait(ctx)
 		if err != nil {
 			return
 		}
-		if err := o.prove(ctx, e, slot, spec.Readiness.Probe, spec.Handover.Dialect); err != nil {
-			return
-		}
-		o.log.Debug("program ready", "generation", e.Generation, "instance", e.Instance)
-		if err := slot.Inspect(ctx, true); err != nil && proving {
-			o.post(ctx, func() { o.fact(fault(e.Generation, err)) })
-			return
+		if !adopted { // that serves already
+			if err := o.prove(ctx, e, slot, spec.Readiness.Probe, spec.Handover.Dialect); err != nil {
+				return
+			}
+			o.log.Debug("program ready", "generation", e.Generation, "instance", e.Instance)
+			if err := slot.Inspect(ctx, true); err != nil && proving {
+				o.post(ctx, func() { o.fact(fault(e.Generation, err)) })
+				return
+			}
 		}
 		o.post(ctx, func() {
 			o.fact(lifecycle.Event{Type: lifecycle.BecameReady, Generation: e.Generation, Instance: e.Instance})

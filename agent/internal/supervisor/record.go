@@ -51,6 +51,8 @@ type pastGeneration struct {
 	Message    string                    `json:"message,omitempty"`
 	Exit       *Exit                     `json:"exit,omitempty"`
 	Forced     int                       `json:"forced,omitempty"`
+	// External is the program that was adopted, until the agent runs its own.
+	External *External `json:"external,omitempty"`
 }
 
 // pastUpgrade is an upgrade with what the lifecycle does not need to know.

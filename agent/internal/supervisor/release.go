@@ -15,6 +15,8 @@ import (
 // misdirects nobody; until that, the slot is parked and watched.
 func (o *owner) release(e lifecycle.Effect, sl *openSlot) func(context.Context) {
 	asked := sl.asked
+	g := o.rec.State.Generation(e.Generation)
+	adopted := g != nil && g.External
 	return func(ctx context.Context) {
 		if !asked {
 			o.post(ctx, func() { o.released(e, o.rec.Order) })
@@ -28,17 +30,14 @@ func (o *owner) release(e lifecycle.Effect, sl *openSlot) func(context.Context) 
 			o.post(ctx, func() { o.released(e, o.rec.Order) })
 			return
 		}
-		if left := slot.Leftovers(); len(left) > 0 {
-			o.post(ctx, func() {
-				o.notice(e.Generation, true, fmt.Sprintf("%d processes outlived the program and are killed: %v", len(left), left))
-			})
+		if !adopted { // what that started is not the agent's to end
+			o.killLeftovers(ctx, e, slot)
 		}
-		if err := slot.Kill(ctx, "release"); err != nil && ctx.Err() == nil {
-			o.log.Warn("what ran on a slot could not be killed", "slot", e.Slot, "error", err)
-		}
-		if e.Force {
+		switch {
+		case e.Force && adopted: // the program takes what waits
+		case e.Force:
 			o.tellAbandoned(ctx, e, slot)
-		} else if o.stranded(ctx, e, slot) {
+		case o.stranded(ctx, e, slot):
 			return
 		}
 		after, err := o.park(ctx, e, slot)
@@ -46,6 +45,17 @@ func (o *owner) release(e lifecycle.Effect, sl *openSlot) func(context.Context) 
 			return
 		}
 		o.close(ctx, e, slot, after)
+	}
+}
+
+func (o *owner) killLeftovers(ctx context.Context, e lifecycle.Effect, slot Slot) {
+	if left := slot.Leftovers(); len(left) > 0 {
+		o.post(ctx, func() {
+			o.notice(e.Generation, true, fmt.Sprintf("%d processes outlived the program and are killed: %v", len(left), left))
+		})
+	}
+	if err := slot.Kill(ctx, "release"); err != nil && ctx.Err() == nil {
+		o.log.Warn("what ran on a slot could not be killed", "slot", e.Slot, "error", err)
 	}
 }
 

@@ -45,6 +45,9 @@ func (s *Supervisor) restore(ctx context.Context, rec record) error {
 
 // booted starts a service anew: nothing of before is left.
 func (o *owner) booted() {
+	if g := o.rec.State.Generation(o.rec.State.Promoted); g != nil && o.rec.externalOf(g) != nil {
+		o.notice(g.Number, true, fmt.Sprintf("the host restarted before an upgrade had replaced %v: whoever started it does so again; gracectl adopt takes it over", o.rec.externalOf(g)))
+	}
 	o.rec.BootID = o.host.BootID()
 	o.rec.Order = steer.Order{}
 	if o.rec.Returns {
@@ -69,8 +72,7 @@ func (o *owner) findSlots(ctx context.Context, rec record) map[int]foundSlot {
 		if g.Slot == 0 {
 			continue
 		}
-		spec, _ := rec.spec(g.Number)
-		slot, err := o.host.Adopt(ctx, SlotIntent{Service: o.name, Slot: g.Slot, Generation: g.Number, Spec: spec})
+		slot, err := o.host.Adopt(ctx, rec.intentOf(g))
 		if err != nil {
 			if !errors.Is(err, ErrSlotGone) {
 				o.log.Error("slot could not be adopted", "slot", g.Slot, "error", err)

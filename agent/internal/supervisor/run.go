@@ -14,6 +14,7 @@ import (
 func (o *owner) run(e lifecycle.Effect, sl *openSlot) func(context.Context) {
 	spec, known := o.rec.spec(e.Program)
 	vacated := o.vacated(e)
+	unit := o.leftUnit(e)
 	return func(ctx context.Context) {
 		slot, err := sl.wait(ctx)
 		if err != nil {
@@ -47,6 +48,9 @@ func (o *owner) run(e lifecycle.Effect, sl *openSlot) func(context.Context) {
 			return
 		}
 		o.post(ctx, func() { o.started(e, pid) })
+		if unit != nil {
+			o.succeed(ctx, e.Generation, *unit)
+		}
 		o.attend(ctx, e, slot)
 	}
 }
@@ -120,7 +124,11 @@ func (o *owner) exited(e lifecycle.Effect, x Exit, left []int) {
 		Clean: x.success(), Message: x.String(),
 	})
 	if g := o.rec.State.Generation(e.Generation); g != nil && g.RestartAt != 0 {
-		o.notice(e.Generation, true, startedAgain(x, left))
+		message := startedAgain(x, left)
+		if g.External {
+			message = "the adopted program ended, and nothing had replaced it: the agent starts its own in its place"
+		}
+		o.notice(e.Generation, true, message)
 	}
 }
 

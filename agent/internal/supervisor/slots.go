@@ -116,8 +116,15 @@ func (o *owner) openNext() {
 		if o.spare == g.Slot {
 			o.spare = 0 // it is no spare any more: nobody may take it away
 		}
-		o.open(sl, SlotIntent{Service: o.name, Slot: g.Slot, Generation: g.Number, Spec: spec, New: o.onlyIn(spec)})
+		in := o.rec.intentOf(g)
+		in.New = o.onlyIn(spec)
+		o.open(sl, in)
 	}
+}
+
+func (r *record) intentOf(g *lifecycle.Generation) SlotIntent {
+	spec, _ := r.spec(g.Number)
+	return SlotIntent{Service: r.Name, Slot: g.Slot, Generation: g.Number, Spec: spec, External: r.takenBy(g)}
 }
 
 func (o *owner) joining(slot int) bool {

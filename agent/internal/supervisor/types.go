@@ -55,6 +55,7 @@ type Generation struct {
 	Message     string
 	Good        bool
 	Spec        service.Spec
+	External    *External // whose program was adopted; nil for the agent's own
 }
 
 // Drain is how far a drain has come. Nil numbers cannot be known.
@@ -131,6 +132,23 @@ type ApplyResult struct {
 	Warnings []string
 }
 
+// AdoptRequest makes a running program the first generation of a service. One of
+// Unit and PID is set.
+type AdoptRequest struct {
+	Caller
+	Spec   service.Spec
+	Unit   string
+	PID    int
+	DryRun bool
+}
+
+// AdoptResult is what came of it.
+type AdoptResult struct {
+	Status  Status
+	Program External
+	Upgrade *Upgrade // nil for a dry run and a repeated request
+}
+
 // UpgradeRequest starts an upgrade.
 type UpgradeRequest struct {
 	Caller
@@ -185,6 +203,7 @@ type ServiceCommand struct {
 	Caller
 	Service string
 	Now     bool // stop: kill instead of draining
+	Keep    bool // delete: leave an adopted program running
 	DryRun  bool
 }
 
@@ -216,7 +235,7 @@ type Notice struct {
 
 // ServiceChanged is an operator's act.
 type ServiceChanged struct {
-	Verb   string // created, recorded, stopped, started, deleted
+	Verb   string // created, recorded, adopted, stopped, started, deleted
 	Actor  string
 	Reason string
 }

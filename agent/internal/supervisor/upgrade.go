@@ -21,6 +21,8 @@ type begin struct {
 	target  int             // generation that a rollback restores
 	record  bool            // record the specification once promoted
 	body    string          // digest of the request
+	// external is the running program that is adopted.
+	external *External
 }
 
 // begin starts an upgrade. It runs inside attempt.
@@ -29,7 +31,7 @@ func (o *owner) begin(b begin) (Upgrade, error) {
 	if b.plan != nil {
 		plan = *b.plan
 	}
-	if b.kind == lifecycle.KindCreate || b.kind == lifecycle.KindRollback {
+	if b.kind == lifecycle.KindCreate || b.kind == lifecycle.KindRollback || b.kind == lifecycle.KindAdopt {
 		plan = lifecycle.Plan{}
 	}
 	id := newID()
@@ -44,11 +46,11 @@ func (o *owner) begin(b begin) (Upgrade, error) {
 	o.rec.Upgrades = append(o.rec.Upgrades, up)
 	o.rec.Generations = append(o.rec.Generations, pastGeneration{
 		Number: number, State: lifecycle.Starting, Artifact: b.spec.Artifact,
-		Version: b.version, Spec: &b.spec, CreatedAt: o.wall(), RollbackOf: b.target,
+		Version: b.version, Spec: &b.spec, CreatedAt: o.wall(), RollbackOf: b.target, External: b.external,
 	})
 	o.remember(b.RequestID, b.body, id)
 	in := SlotIntent{Service: o.name, Slot: o.rec.State.LastSlot + 1, Generation: number, Spec: b.spec}
-	if !o.rec.State.Upgrading() {
+	if !o.rec.State.Upgrading() && b.external == nil {
 		o.host.Prepare(in)
 	}
 	err := o.command(lifecycle.Event{Type: lifecycle.Begin, ID: id, Kind: b.kind, Plan: plan, Policy: policyOf(b.spec), Target: b.target})
@@ -83,7 +85,10 @@ func (o *owner) explain(err error) error {
 		return fmt.Errorf("%w: service %q: %s; wait for it, or end it with --force-oldest", ErrTooManyGenerations, o.name, o.oldest())
 	case errors.Is(err, lifecycle.ErrHalted):
 		return fmt.Errorf("%w: service %q is stopped: gracectl start %s", ErrWrongState, o.name, o.name)
-	case errors.Is(err, lifecycle.ErrNotReady), errors.Is(err, lifecycle.ErrNoStep), errors.Is(err, lifecycle.ErrRunning),
+	case errors.Is(err, lifecycle.ErrHasOwn):
+		return fmt.Errorf("%w: service %q: %w: gracectl delete %s, or adopt the program under another name", ErrWrongState, o.name, err, o.name)
+	case errors.Is(err, lifecycle.ErrAdopting), errors.Is(err, lifecycle.ErrNotExternal),
+		errors.Is(err, lifecycle.ErrNotReady), errors.Is(err, lifecycle.ErrNoStep), errors.Is(err, lifecycle.ErrRunning),
 		errors.Is(err, lifecycle.ErrClosing), errors.Is(err, lifecycle.ErrNothingToStart), errors.Is(err, lifecycle.ErrNoneDraining):
 		return fmt.Errorf("%w: service %q: %w", ErrWrongState, o.name, err)
 	}
@@ -289,7 +294,7 @@ func (o *owner) alreadyThere(r UpgradeRequest, spec service.Spec) (UpgradeResult
 		return UpgradeResult{}, false
 	}
 	a := o.rec.State.Active()
-	if a == nil {
+	if a == nil || a.External { // that runs what somebody else chose
 		return UpgradeResult{}, false
 	}
 	own, ok := o.rec.spec(a.Number)

@@ -384,8 +384,10 @@ type Generation struct {
 	Good bool `protobuf:"varint,19,opt,name=good,proto3" json:"good,omitempty"`
 	// Specification it was started with.
 	Spec *ServiceSpec `protobuf:"bytes,20,opt,name=spec,proto3" json:"spec,omitempty"`
-	// Whether it was adopted from a running program.
-	External      bool `protobuf:"varint,21,opt,name=external,proto3" json:"external,omitempty"`
+	// Whether its program was adopted, and the agent has not started its own since.
+	External bool `protobuf:"varint,21,opt,name=external,proto3" json:"external,omitempty"`
+	// The adopted program; absent for the agent's own.
+	Program       *ExternalProgram `protobuf:"bytes,22,opt,name=program,proto3" json:"program,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -565,6 +567,13 @@ func (x *Generation) GetExternal() bool {
 		return x.External
 	}
 	return false
+}
+
+func (x *Generation) GetProgram() *ExternalProgram {
+	if x != nil {
+		return x.Program
+	}
+	return nil
 }
 
 // DrainStatus is how far a drain has come.
@@ -927,8 +936,8 @@ type Event_EventsDropped struct {
 }
 
 type Event_ServiceChanged struct {
-	// The specification was recorded, or the service created, stopped, started
-	// or deleted.
+	// The specification was recorded, or the service created, adopted, stopped,
+	// started or deleted.
 	ServiceChanged *ServiceChanged `protobuf:"bytes,9,opt,name=service_changed,json=serviceChanged,proto3,oneof"`
 }
 
@@ -1110,7 +1119,8 @@ func (x *Notice) GetMessage() string {
 // ServiceChanged is an operator's act on a service.
 type ServiceChanged struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What was done: "created", "recorded", "stopped", "started", "deleted".
+	// What was done: "created", "recorded", "adopted", "stopped", "started",
+	// "deleted".
 	Verb string `protobuf:"bytes,1,opt,name=verb,proto3" json:"verb,omitempty"`
 	// Who did it.
 	Actor string `protobuf:"bytes,2,opt,name=actor,proto3" json:"actor,omitempty"`
@@ -1390,6 +1400,277 @@ func (x *ApplyServiceResponse) GetWarnings() []string {
 	return nil
 }
 
+// AdoptServiceRequest names a running program and the service it becomes.
+type AdoptServiceRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Service's name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Specification: the addresses on which the program listens, and what the next
+	// upgrade starts.
+	Spec *ServiceSpec `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`
+	// The program.
+	//
+	// Types that are valid to be assigned to Program:
+	//
+	//	*AdoptServiceRequest_Unit
+	//	*AdoptServiceRequest_Pid
+	Program isAdoptServiceRequest_Program `protobuf_oneof:"program"`
+	// Look only, change nothing.
+	ValidateOnly bool `protobuf:"varint,5,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	// Client-chosen id that makes a repeat harmless.
+	RequestId string `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Why, for the history.
+	Reason        string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdoptServiceRequest) Reset() {
+	*x = AdoptServiceRequest{}
+	mi := &file_gracefleet_v1_service_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdoptServiceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdoptServiceRequest) ProtoMessage() {}
+
+func (x *AdoptServiceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gracefleet_v1_service_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdoptServiceRequest.ProtoReflect.Descriptor instead.
+func (*AdoptServiceRequest) Descriptor() ([]byte, []int) {
+	return file_gracefleet_v1_service_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *AdoptServiceRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AdoptServiceRequest) GetSpec() *ServiceSpec {
+	if x != nil {
+		return x.Spec
+	}
+	return nil
+}
+
+func (x *AdoptServiceRequest) GetProgram() isAdoptServiceRequest_Program {
+	if x != nil {
+		return x.Program
+	}
+	return nil
+}
+
+func (x *AdoptServiceRequest) GetUnit() string {
+	if x != nil {
+		if x, ok := x.Program.(*AdoptServiceRequest_Unit); ok {
+			return x.Unit
+		}
+	}
+	return ""
+}
+
+func (x *AdoptServiceRequest) GetPid() int32 {
+	if x != nil {
+		if x, ok := x.Program.(*AdoptServiceRequest_Pid); ok {
+			return x.Pid
+		}
+	}
+	return 0
+}
+
+func (x *AdoptServiceRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+func (x *AdoptServiceRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *AdoptServiceRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type isAdoptServiceRequest_Program interface {
+	isAdoptServiceRequest_Program()
+}
+
+type AdoptServiceRequest_Unit struct {
+	// Main process of this systemd service, which is disabled and stopped once an
+	// upgrade has replaced it.
+	Unit string `protobuf:"bytes,3,opt,name=unit,proto3,oneof"`
+}
+
+type AdoptServiceRequest_Pid struct {
+	// Process that no unit starts again.
+	Pid int32 `protobuf:"varint,4,opt,name=pid,proto3,oneof"`
+}
+
+func (*AdoptServiceRequest_Unit) isAdoptServiceRequest_Program() {}
+
+func (*AdoptServiceRequest_Pid) isAdoptServiceRequest_Program() {}
+
+// AdoptServiceResponse is what was adopted.
+type AdoptServiceResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The service as it stands.
+	Status *ServiceStatus `protobuf:"bytes,1,opt,name=status,proto3" json:"status,omitempty"`
+	// The program.
+	Program *ExternalProgram `protobuf:"bytes,2,opt,name=program,proto3" json:"program,omitempty"`
+	// Upgrade that takes the program over; absent when it was adopted before.
+	Upgrade       *Upgrade `protobuf:"bytes,3,opt,name=upgrade,proto3" json:"upgrade,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdoptServiceResponse) Reset() {
+	*x = AdoptServiceResponse{}
+	mi := &file_gracefleet_v1_service_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdoptServiceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdoptServiceResponse) ProtoMessage() {}
+
+func (x *AdoptServiceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gracefleet_v1_service_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdoptServiceResponse.ProtoReflect.Descriptor instead.
+func (*AdoptServiceResponse) Descriptor() ([]byte, []int) {
+	return file_gracefleet_v1_service_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *AdoptServiceResponse) GetStatus() *ServiceStatus {
+	if x != nil {
+		return x.Status
+	}
+	return nil
+}
+
+func (x *AdoptServiceResponse) GetProgram() *ExternalProgram {
+	if x != nil {
+		return x.Program
+	}
+	return nil
+}
+
+func (x *AdoptServiceResponse) GetUpgrade() *Upgrade {
+	if x != nil {
+		return x.Upgrade
+	}
+	return nil
+}
+
+// ExternalProgram is a running program that somebody else started.
+type ExternalProgram struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Process id.
+	Pid int32 `protobuf:"varint,1,opt,name=pid,proto3" json:"pid,omitempty"`
+	// Path of its executable.
+	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	// Systemd service that started it; empty when none would start it again.
+	Unit string `protobuf:"bytes,3,opt,name=unit,proto3" json:"unit,omitempty"`
+	// Units that start that one.
+	Triggers      []string `protobuf:"bytes,4,rep,name=triggers,proto3" json:"triggers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExternalProgram) Reset() {
+	*x = ExternalProgram{}
+	mi := &file_gracefleet_v1_service_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExternalProgram) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExternalProgram) ProtoMessage() {}
+
+func (x *ExternalProgram) ProtoReflect() protoreflect.Message {
+	mi := &file_gracefleet_v1_service_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExternalProgram.ProtoReflect.Descriptor instead.
+func (*ExternalProgram) Descriptor() ([]byte, []int) {
+	return file_gracefleet_v1_service_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ExternalProgram) GetPid() int32 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
+func (x *ExternalProgram) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *ExternalProgram) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
+}
+
+func (x *ExternalProgram) GetTriggers() []string {
+	if x != nil {
+		return x.Triggers
+	}
+	return nil
+}
+
 // GetServiceRequest names a service.
 type GetServiceRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1401,7 +1682,7 @@ type GetServiceRequest struct {
 
 func (x *GetServiceRequest) Reset() {
 	*x = GetServiceRequest{}
-	mi := &file_gracefleet_v1_service_proto_msgTypes[12]
+	mi := &file_gracefleet_v1_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1413,7 +1694,7 @@ func (x *GetServiceRequest) String() string {
 func (*GetServiceRequest) ProtoMessage() {}
 
 func (x *GetServiceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gracefleet_v1_service_proto_msgTypes[12]
+	mi := &file_gracefleet_v1_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1426,7 +1707,7 @@ func (x *GetServiceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetServiceRequest.ProtoReflect.Descriptor instead.
 func (*GetServiceRequest) Descriptor() ([]byte, []int) {
-	return file_gracefleet_v1_service_proto_rawDescGZIP(), []int{12}
+	return file_gracefleet_v1_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GetServiceRequest) GetName() string {
@@ -1447,7 +1728,7 @@ type GetServiceResponse struct {
 
 func (x *GetServiceResponse) Reset() {
 	*x = GetServiceResponse{}
-	mi := &file_gracefleet_v1_service_proto_msgTypes[13]
+	mi := &file_gracefleet_v1_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1459,7 +1740,7 @@ func (x *GetServiceResponse) String() string {
 func (*GetServiceResponse) ProtoMessage() {}
 
 func (x *GetServiceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gracefleet_v1_service_proto_msgTypes[13]
+	mi := &file_gracefleet_v1_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1472,7 +1753,7 @@ func (x *GetServiceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetServiceResponse.ProtoReflect.Descriptor instead.
 func (*GetServiceResponse) Descriptor() ([]byte, []int) {
-	return file_gracefleet_v1_service_proto_rawDescGZIP(), []int{13}
+	return file_gracefleet_v1_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GetServiceResponse) GetStatus() *ServiceStatus {
@@ -1497,7 +1778,7 @@ type ServiceStatus struct {
 
 func (x *ServiceStatus) Reset() {
 	*x = ServiceStatus{}
-	mi := &file_gracefleet_v1_service_proto_msgTypes[14]
+	mi := &file_gracefleet_v1_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1509,7 +1790,7 @@ func (x *ServiceStatus) String() string {
 func (*ServiceStatus) ProtoMessage() {}
 
 func (x *ServiceStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_gracefleet_v1_service_proto_msgTypes[14]
+	mi := &file_gracefleet_v1_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1522,7 +1803,7 @@ func (x *ServiceStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceStatus.ProtoReflect.Descriptor instead.
 func (*ServiceStatus) Descriptor() ([]byte, []int) {
-	return file_gracefleet_v1_service_proto_rawDescGZIP(), []int{14}
+	return file_gracefleet_v1_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ServiceStatus) GetService() *Service {
@@ -1559,7 +1840,7 @@ type ListServicesRequest struct {
 
 func (x *ListServicesRequest) Reset() {
 	*x = ListServicesRequest{}
-	mi := &file_gracefleet_v1_service_proto_msgTypes[15]
+	mi := &file_gracefleet_v1_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1571,7 +1852,7 @@ func (x *ListServicesRequest) String() string {
 func (*ListServicesRequest) ProtoMessage() {}
 
 func (x *ListServicesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gracefleet_v1_service_proto_msgTypes[15]
+	mi := &file_gracefleet_v1_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1584,7 +1865,7 @@ func (x *ListServicesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListServicesRequest.ProtoReflect.Descriptor instead.
 func (*ListServicesRequest) Descriptor() ([]byte, []int) {
-	return file_gracefleet_v1_service_proto_rawDescGZIP(), []int{15}
+	return file_gracefleet_v1_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListServicesRequest) GetPageSize() int32 {
@@ -1614,7 +1895,7 @@ type ListServicesResponse struct {
 
 func (x *ListServicesResponse) Reset() {
 	*x = ListServicesResponse{}
-	mi := &file_gracefleet_v1_service_proto_msgTypes[16]
+	mi := &file_gracefleet_v1_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1626,7 +1907,7 @@ func (x *ListServicesResponse) String() string {
 func (*ListServicesResponse) ProtoMessage() {}
 
 func (x *ListServicesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gracefleet_v1_service_proto_msgTypes[16]
+	mi := &file_gracefleet_v1_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1639,7 +1920,7 @@ func (x *ListServicesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListServicesResponse.ProtoReflect.Descriptor instead.
 func (*ListServicesResponse) Descriptor() ([]byte, []int) {
-	return file_gracefleet_v1_service_proto_rawDescGZIP(), []int{16}
+	return file_gracefleet_v1_service_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListServicesResponse) GetServices() []*ServiceStatus {
@@ -1675,7 +1956,7 @@ type StopServiceRequest struct {
 
 func (x *StopServiceRequest) Reset() {
 	*x = StopServiceRequest{}
-	mi := &file_gracefleet_v1_service_proto_msgTypes[17]
+	mi := &file_gracefleet_v1_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1687,7 +1968,7 @@ func (x *StopServiceRequest) String() string {
 func (*StopServiceRequest) ProtoMessage() {}
 
 func (x *StopServiceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gracefleet_v1_service_proto_msgTypes[17]
+	mi := &file_gracefleet_v1_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1700,7 +1981,7 @@ func (x *StopServiceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopServiceRequest.ProtoReflect.Descriptor instead.
 func (*StopServiceRequest) Descriptor() ([]byte, []int) {
-	return file_gracefleet_v1_service_proto_rawDescGZIP(), []int{17}
+	return file_gracefleet_v1_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *StopServiceRequest) GetName() string {
@@ -1749,7 +2030,7 @@ type StopServiceResponse struct {
 
 func (x *StopServiceResponse) Reset() {
 	*x = StopServiceResponse{}
-	mi := &file_gracefleet_v1_service_proto_msgTypes[18]
+	mi := &file_gracefleet_v1_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1761,7 +2042,7 @@ func (x *StopServiceResponse) String() string {
 func (*StopServiceResponse) ProtoMessage() {}
 
 func (x *StopServiceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gracefleet_v1_service_proto_msgTypes[18]
+	mi := &file_gracefleet_v1_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1774,7 +2055,7 @@ func (x *StopServiceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopServiceResponse.ProtoReflect.Descriptor instead.
 func (*StopServiceResponse) Descriptor() ([]byte, []int) {
-	return file_gracefleet_v1_service_proto_rawDescGZIP(), []int{18}
+	return file_gracefleet_v1_service_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *StopServiceResponse) GetStatus() *ServiceStatus {
@@ -1801,7 +2082,7 @@ type StartServiceRequest struct {
 
 func (x *StartServiceRequest) Reset() {
 	*x = StartServiceRequest{}
-	mi := &file_gracefleet_v1_service_proto_msgTypes[19]
+	mi := &file_gracefleet_v1_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1813,7 +2094,7 @@ func (x *StartServiceRequest) String() string {
 func (*StartServiceRequest) ProtoMessage() {}
 
 func (x *StartServiceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gracefleet_v1_service_proto_msgTypes[19]
+	mi := &file_gracefleet_v1_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1826,7 +2107,7 @@ func (x *StartServiceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartServiceRequest.ProtoReflect.Descriptor instead.
 func (*StartServiceRequest) Descriptor() ([]byte, []int) {
-	return file_gracefleet_v1_service_proto_rawDescGZIP(), []int{19}
+	return file_gracefleet_v1_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *StartServiceRequest) GetName() string {
@@ -1868,7 +2149,7 @@ type StartServiceResponse struct {
 
 func (x *StartServiceResponse) Reset() {
 	*x = StartServiceResponse{}
-	mi := &file_gracefleet_v1_service_proto_msgTypes[20]
+	mi := &file_gracefleet_v1_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1880,7 +2161,7 @@ func (x *StartServiceResponse) String() string {
 func (*StartServiceResponse) ProtoMessage() {}
 
 func (x *StartServiceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gracefleet_v1_service_proto_msgTypes[20]
+	mi := &file_gracefleet_v1_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1893,7 +2174,7 @@ func (x *StartServiceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartServiceResponse.ProtoReflect.Descriptor instead.
 func (*StartServiceResponse) Descriptor() ([]byte, []int) {
-	return file_gracefleet_v1_service_proto_rawDescGZIP(), []int{20}
+	return file_gracefleet_v1_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *StartServiceResponse) GetStatus() *ServiceStatus {
@@ -1920,7 +2201,7 @@ type ReloadServiceRequest struct {
 
 func (x *ReloadServiceRequest) Reset() {
 	*x = ReloadServiceRequest{}
-	mi := &file_gracefleet_v1_service_proto_msgTypes[21]
+	mi := &file_gracefleet_v1_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1932,7 +2213,7 @@ func (x *ReloadServiceRequest) String() string {
 func (*ReloadServiceRequest) ProtoMessage() {}
 
 func (x *ReloadServiceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gracefleet_v1_service_proto_msgTypes[21]
+	mi := &file_gracefleet_v1_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1945,7 +2226,7 @@ func (x *ReloadServiceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadServiceRequest.ProtoReflect.Descriptor instead.
 func (*ReloadServiceRequest) Descriptor() ([]byte, []int) {
-	return file_gracefleet_v1_service_proto_rawDescGZIP(), []int{21}
+	return file_gracefleet_v1_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ReloadServiceRequest) GetName() string {
@@ -1989,7 +2270,7 @@ type ReloadServiceResponse struct {
 
 func (x *ReloadServiceResponse) Reset() {
 	*x = ReloadServiceResponse{}
-	mi := &file_gracefleet_v1_service_proto_msgTypes[22]
+	mi := &file_gracefleet_v1_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2001,7 +2282,7 @@ func (x *ReloadServiceResponse) String() string {
 func (*ReloadServiceResponse) ProtoMessage() {}
 
 func (x *ReloadServiceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gracefleet_v1_service_proto_msgTypes[22]
+	mi := &file_gracefleet_v1_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2014,7 +2295,7 @@ func (x *ReloadServiceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadServiceResponse.ProtoReflect.Descriptor instead.
 func (*ReloadServiceResponse) Descriptor() ([]byte, []int) {
-	return file_gracefleet_v1_service_proto_rawDescGZIP(), []int{22}
+	return file_gracefleet_v1_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ReloadServiceResponse) GetConfirmed() bool {
@@ -2041,14 +2322,16 @@ type DeleteServiceRequest struct {
 	// Client-chosen id that makes a repeat harmless.
 	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Why, for the history.
-	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Leave an adopted program running, which nothing has replaced: it is given up.
+	KeepRunning   bool `protobuf:"varint,5,opt,name=keep_running,json=keepRunning,proto3" json:"keep_running,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DeleteServiceRequest) Reset() {
 	*x = DeleteServiceRequest{}
-	mi := &file_gracefleet_v1_service_proto_msgTypes[23]
+	mi := &file_gracefleet_v1_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2060,7 +2343,7 @@ func (x *DeleteServiceRequest) String() string {
 func (*DeleteServiceRequest) ProtoMessage() {}
 
 func (x *DeleteServiceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gracefleet_v1_service_proto_msgTypes[23]
+	mi := &file_gracefleet_v1_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2073,7 +2356,7 @@ func (x *DeleteServiceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteServiceRequest.ProtoReflect.Descriptor instead.
 func (*DeleteServiceRequest) Descriptor() ([]byte, []int) {
-	return file_gracefleet_v1_service_proto_rawDescGZIP(), []int{23}
+	return file_gracefleet_v1_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *DeleteServiceRequest) GetName() string {
@@ -2104,6 +2387,13 @@ func (x *DeleteServiceRequest) GetReason() string {
 	return ""
 }
 
+func (x *DeleteServiceRequest) GetKeepRunning() bool {
+	if x != nil {
+		return x.KeepRunning
+	}
+	return false
+}
+
 // DeleteServiceResponse is empty.
 type DeleteServiceResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2113,7 +2403,7 @@ type DeleteServiceResponse struct {
 
 func (x *DeleteServiceResponse) Reset() {
 	*x = DeleteServiceResponse{}
-	mi := &file_gracefleet_v1_service_proto_msgTypes[24]
+	mi := &file_gracefleet_v1_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2125,7 +2415,7 @@ func (x *DeleteServiceResponse) String() string {
 func (*DeleteServiceResponse) ProtoMessage() {}
 
 func (x *DeleteServiceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gracefleet_v1_service_proto_msgTypes[24]
+	mi := &file_gracefleet_v1_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2138,7 +2428,7 @@ func (x *DeleteServiceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteServiceResponse.ProtoReflect.Descriptor instead.
 func (*DeleteServiceResponse) Descriptor() ([]byte, []int) {
-	return file_gracefleet_v1_service_proto_rawDescGZIP(), []int{24}
+	return file_gracefleet_v1_service_proto_rawDescGZIP(), []int{27}
 }
 
 // ListGenerationsRequest asks for one page.
@@ -2156,7 +2446,7 @@ type ListGenerationsRequest struct {
 
 func (x *ListGenerationsRequest) Reset() {
 	*x = ListGenerationsRequest{}
-	mi := &file_gracefleet_v1_service_proto_msgTypes[25]
+	mi := &file_gracefleet_v1_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2168,7 +2458,7 @@ func (x *ListGenerationsRequest) String() string {
 func (*ListGenerationsRequest) ProtoMessage() {}
 
 func (x *ListGenerationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gracefleet_v1_service_proto_msgTypes[25]
+	mi := &file_gracefleet_v1_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2181,7 +2471,7 @@ func (x *ListGenerationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGenerationsRequest.ProtoReflect.Descriptor instead.
 func (*ListGenerationsRequest) Descriptor() ([]byte, []int) {
-	return file_gracefleet_v1_service_proto_rawDescGZIP(), []int{25}
+	return file_gracefleet_v1_service_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListGenerationsRequest) GetService() string {
@@ -2218,7 +2508,7 @@ type ListGenerationsResponse struct {
 
 func (x *ListGenerationsResponse) Reset() {
 	*x = ListGenerationsResponse{}
-	mi := &file_gracefleet_v1_service_proto_msgTypes[26]
+	mi := &file_gracefleet_v1_service_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2230,7 +2520,7 @@ func (x *ListGenerationsResponse) String() string {
 func (*ListGenerationsResponse) ProtoMessage() {}
 
 func (x *ListGenerationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gracefleet_v1_service_proto_msgTypes[26]
+	mi := &file_gracefleet_v1_service_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2243,7 +2533,7 @@ func (x *ListGenerationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGenerationsResponse.ProtoReflect.Descriptor instead.
 func (*ListGenerationsResponse) Descriptor() ([]byte, []int) {
-	return file_gracefleet_v1_service_proto_rawDescGZIP(), []int{26}
+	return file_gracefleet_v1_service_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListGenerationsResponse) GetGenerations() []*Generation {
@@ -2276,7 +2566,7 @@ type WatchEventsRequest struct {
 
 func (x *WatchEventsRequest) Reset() {
 	*x = WatchEventsRequest{}
-	mi := &file_gracefleet_v1_service_proto_msgTypes[27]
+	mi := &file_gracefleet_v1_service_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2288,7 +2578,7 @@ func (x *WatchEventsRequest) String() string {
 func (*WatchEventsRequest) ProtoMessage() {}
 
 func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gracefleet_v1_service_proto_msgTypes[27]
+	mi := &file_gracefleet_v1_service_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2301,7 +2591,7 @@ func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
 func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
-	return file_gracefleet_v1_service_proto_rawDescGZIP(), []int{27}
+	return file_gracefleet_v1_service_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *WatchEventsRequest) GetService() string {
@@ -2336,7 +2626,7 @@ type WatchEventsResponse struct {
 
 func (x *WatchEventsResponse) Reset() {
 	*x = WatchEventsResponse{}
-	mi := &file_gracefleet_v1_service_proto_msgTypes[28]
+	mi := &file_gracefleet_v1_service_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2348,7 +2638,7 @@ func (x *WatchEventsResponse) String() string {
 func (*WatchEventsResponse) ProtoMessage() {}
 
 func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gracefleet_v1_service_proto_msgTypes[28]
+	mi := &file_gracefleet_v1_service_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2361,7 +2651,7 @@ func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsResponse.ProtoReflect.Descriptor instead.
 func (*WatchEventsResponse) Descriptor() ([]byte, []int) {
-	return file_gracefleet_v1_service_proto_rawDescGZIP(), []int{28}
+	return file_gracefleet_v1_service_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *WatchEventsResponse) GetEvent() *Event {
@@ -2384,7 +2674,7 @@ type WatchServiceRequest struct {
 
 func (x *WatchServiceRequest) Reset() {
 	*x = WatchServiceRequest{}
-	mi := &file_gracefleet_v1_service_proto_msgTypes[29]
+	mi := &file_gracefleet_v1_service_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2396,7 +2686,7 @@ func (x *WatchServiceRequest) String() string {
 func (*WatchServiceRequest) ProtoMessage() {}
 
 func (x *WatchServiceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gracefleet_v1_service_proto_msgTypes[29]
+	mi := &file_gracefleet_v1_service_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2409,7 +2699,7 @@ func (x *WatchServiceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchServiceRequest.ProtoReflect.Descriptor instead.
 func (*WatchServiceRequest) Descriptor() ([]byte, []int) {
-	return file_gracefleet_v1_service_proto_rawDescGZIP(), []int{29}
+	return file_gracefleet_v1_service_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *WatchServiceRequest) GetName() string {
@@ -2439,7 +2729,7 @@ type WatchServiceResponse struct {
 
 func (x *WatchServiceResponse) Reset() {
 	*x = WatchServiceResponse{}
-	mi := &file_gracefleet_v1_service_proto_msgTypes[30]
+	mi := &file_gracefleet_v1_service_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2451,7 +2741,7 @@ func (x *WatchServiceResponse) String() string {
 func (*WatchServiceResponse) ProtoMessage() {}
 
 func (x *WatchServiceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gracefleet_v1_service_proto_msgTypes[30]
+	mi := &file_gracefleet_v1_service_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2464,7 +2754,7 @@ func (x *WatchServiceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchServiceResponse.ProtoReflect.Descriptor instead.
 func (*WatchServiceResponse) Descriptor() ([]byte, []int) {
-	return file_gracefleet_v1_service_proto_rawDescGZIP(), []int{30}
+	return file_gracefleet_v1_service_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *WatchServiceResponse) GetStatus() *ServiceStatus {
@@ -2500,7 +2790,7 @@ type ReadLogsRequest struct {
 
 func (x *ReadLogsRequest) Reset() {
 	*x = ReadLogsRequest{}
-	mi := &file_gracefleet_v1_service_proto_msgTypes[31]
+	mi := &file_gracefleet_v1_service_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2512,7 +2802,7 @@ func (x *ReadLogsRequest) String() string {
 func (*ReadLogsRequest) ProtoMessage() {}
 
 func (x *ReadLogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gracefleet_v1_service_proto_msgTypes[31]
+	mi := &file_gracefleet_v1_service_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2525,7 +2815,7 @@ func (x *ReadLogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadLogsRequest.ProtoReflect.Descriptor instead.
 func (*ReadLogsRequest) Descriptor() ([]byte, []int) {
-	return file_gracefleet_v1_service_proto_rawDescGZIP(), []int{31}
+	return file_gracefleet_v1_service_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ReadLogsRequest) GetService() string {
@@ -2580,7 +2870,7 @@ type ReadLogsResponse struct {
 
 func (x *ReadLogsResponse) Reset() {
 	*x = ReadLogsResponse{}
-	mi := &file_gracefleet_v1_service_proto_msgTypes[32]
+	mi := &file_gracefleet_v1_service_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2592,7 +2882,7 @@ func (x *ReadLogsResponse) String() string {
 func (*ReadLogsResponse) ProtoMessage() {}
 
 func (x *ReadLogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gracefleet_v1_service_proto_msgTypes[32]
+	mi := &file_gracefleet_v1_service_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2605,7 +2895,7 @@ func (x *ReadLogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadLogsResponse.ProtoReflect.Descriptor instead.
 func (*ReadLogsResponse) Descriptor() ([]byte, []int) {
-	return file_gracefleet_v1_service_proto_rawDescGZIP(), []int{32}
+	return file_gracefleet_v1_service_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ReadLogsResponse) GetGeneration() int32 {
@@ -2659,7 +2949,7 @@ const file_gracefleet_v1_service_proto_rawDesc = "" +
 	"\rSTATE_RUNNING\x10\x01\x12\x11\n" +
 	"\rSTATE_STOPPED\x10\x02\x12\x0e\n" +
 	"\n" +
-	"STATE_DOWN\x10\x03\"\xc4\a\n" +
+	"STATE_DOWN\x10\x03\"\xfe\a\n" +
 	"\n" +
 	"Generation\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x05R\x06number\x125\n" +
@@ -2686,7 +2976,8 @@ const file_gracefleet_v1_service_proto_rawDesc = "" +
 	"\amessage\x18\x12 \x01(\tR\amessage\x12\x12\n" +
 	"\x04good\x18\x13 \x01(\bR\x04good\x12.\n" +
 	"\x04spec\x18\x14 \x01(\v2\x1a.gracefleet.v1.ServiceSpecR\x04spec\x12\x1a\n" +
-	"\bexternal\x18\x15 \x01(\bR\bexternal\"\xa5\x01\n" +
+	"\bexternal\x18\x15 \x01(\bR\bexternal\x128\n" +
+	"\aprogram\x18\x16 \x01(\v2\x1e.gracefleet.v1.ExternalProgramR\aprogram\"\xa5\x01\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eSTATE_STARTING\x10\x01\x12\x13\n" +
@@ -2772,7 +3063,26 @@ const file_gracefleet_v1_service_proto_rawDesc = "" +
 	"\achanges\x18\x02 \x03(\v2\x1a.gracefleet.v1.FieldChangeR\achanges\x12\x18\n" +
 	"\acreated\x18\x03 \x01(\bR\acreated\x120\n" +
 	"\aupgrade\x18\x04 \x01(\v2\x16.gracefleet.v1.UpgradeR\aupgrade\x12\x1a\n" +
-	"\bwarnings\x18\x05 \x03(\tR\bwarnings\"'\n" +
+	"\bwarnings\x18\x05 \x03(\tR\bwarnings\"\xea\x01\n" +
+	"\x13AdoptServiceRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12.\n" +
+	"\x04spec\x18\x02 \x01(\v2\x1a.gracefleet.v1.ServiceSpecR\x04spec\x12\x14\n" +
+	"\x04unit\x18\x03 \x01(\tH\x00R\x04unit\x12\x12\n" +
+	"\x03pid\x18\x04 \x01(\x05H\x00R\x03pid\x12#\n" +
+	"\rvalidate_only\x18\x05 \x01(\bR\fvalidateOnly\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x06 \x01(\tR\trequestId\x12\x16\n" +
+	"\x06reason\x18\a \x01(\tR\x06reasonB\t\n" +
+	"\aprogram\"\xb8\x01\n" +
+	"\x14AdoptServiceResponse\x124\n" +
+	"\x06status\x18\x01 \x01(\v2\x1c.gracefleet.v1.ServiceStatusR\x06status\x128\n" +
+	"\aprogram\x18\x02 \x01(\v2\x1e.gracefleet.v1.ExternalProgramR\aprogram\x120\n" +
+	"\aupgrade\x18\x03 \x01(\v2\x16.gracefleet.v1.UpgradeR\aupgrade\"g\n" +
+	"\x0fExternalProgram\x12\x10\n" +
+	"\x03pid\x18\x01 \x01(\x05R\x03pid\x12\x12\n" +
+	"\x04path\x18\x02 \x01(\tR\x04path\x12\x12\n" +
+	"\x04unit\x18\x03 \x01(\tR\x04unit\x12\x1a\n" +
+	"\btriggers\x18\x04 \x03(\tR\btriggers\"'\n" +
 	"\x11GetServiceRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"J\n" +
 	"\x12GetServiceResponse\x124\n" +
@@ -2813,13 +3123,14 @@ const file_gracefleet_v1_service_proto_rawDesc = "" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\"k\n" +
 	"\x15ReloadServiceResponse\x12\x1c\n" +
 	"\tconfirmed\x18\x01 \x01(\bR\tconfirmed\x124\n" +
-	"\x06status\x18\x02 \x01(\v2\x1c.gracefleet.v1.ServiceStatusR\x06status\"\x86\x01\n" +
+	"\x06status\x18\x02 \x01(\v2\x1c.gracefleet.v1.ServiceStatusR\x06status\"\xa9\x01\n" +
 	"\x14DeleteServiceRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12#\n" +
 	"\rvalidate_only\x18\x02 \x01(\bR\fvalidateOnly\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x03 \x01(\tR\trequestId\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason\"\x17\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12!\n" +
+	"\fkeep_running\x18\x05 \x01(\bR\vkeepRunning\"\x17\n" +
 	"\x15DeleteServiceResponse\"n\n" +
 	"\x16ListGenerationsRequest\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x1b\n" +
@@ -2856,9 +3167,10 @@ const file_gracefleet_v1_service_proto_rawDesc = "" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x12\n" +
 	"\x04line\x18\x03 \x01(\fR\x04line\x12\x1d\n" +
 	"\n" +
-	"lost_bytes\x18\x04 \x01(\x03R\tlostBytes2\xe3\a\n" +
+	"lost_bytes\x18\x04 \x01(\x03R\tlostBytes2\xbc\b\n" +
 	"\x11SupervisorService\x12W\n" +
-	"\fApplyService\x12\".gracefleet.v1.ApplyServiceRequest\x1a#.gracefleet.v1.ApplyServiceResponse\x12Q\n" +
+	"\fApplyService\x12\".gracefleet.v1.ApplyServiceRequest\x1a#.gracefleet.v1.ApplyServiceResponse\x12W\n" +
+	"\fAdoptService\x12\".gracefleet.v1.AdoptServiceRequest\x1a#.gracefleet.v1.AdoptServiceResponse\x12Q\n" +
 	"\n" +
 	"GetService\x12 .gracefleet.v1.GetServiceRequest\x1a!.gracefleet.v1.GetServiceResponse\x12W\n" +
 	"\fListServices\x12\".gracefleet.v1.ListServicesRequest\x1a#.gracefleet.v1.ListServicesResponse\x12T\n" +
@@ -2884,7 +3196,7 @@ func file_gracefleet_v1_service_proto_rawDescGZIP() []byte {
 }
 
 var file_gracefleet_v1_service_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_gracefleet_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_gracefleet_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_gracefleet_v1_service_proto_goTypes = []any{
 	(Service_State)(0),              // 0: gracefleet.v1.Service.State
 	(Generation_State)(0),           // 1: gracefleet.v1.Generation.State
@@ -2901,106 +3213,116 @@ var file_gracefleet_v1_service_proto_goTypes = []any{
 	(*EventsDropped)(nil),           // 12: gracefleet.v1.EventsDropped
 	(*ApplyServiceRequest)(nil),     // 13: gracefleet.v1.ApplyServiceRequest
 	(*ApplyServiceResponse)(nil),    // 14: gracefleet.v1.ApplyServiceResponse
-	(*GetServiceRequest)(nil),       // 15: gracefleet.v1.GetServiceRequest
-	(*GetServiceResponse)(nil),      // 16: gracefleet.v1.GetServiceResponse
-	(*ServiceStatus)(nil),           // 17: gracefleet.v1.ServiceStatus
-	(*ListServicesRequest)(nil),     // 18: gracefleet.v1.ListServicesRequest
-	(*ListServicesResponse)(nil),    // 19: gracefleet.v1.ListServicesResponse
-	(*StopServiceRequest)(nil),      // 20: gracefleet.v1.StopServiceRequest
-	(*StopServiceResponse)(nil),     // 21: gracefleet.v1.StopServiceResponse
-	(*StartServiceRequest)(nil),     // 22: gracefleet.v1.StartServiceRequest
-	(*StartServiceResponse)(nil),    // 23: gracefleet.v1.StartServiceResponse
-	(*ReloadServiceRequest)(nil),    // 24: gracefleet.v1.ReloadServiceRequest
-	(*ReloadServiceResponse)(nil),   // 25: gracefleet.v1.ReloadServiceResponse
-	(*DeleteServiceRequest)(nil),    // 26: gracefleet.v1.DeleteServiceRequest
-	(*DeleteServiceResponse)(nil),   // 27: gracefleet.v1.DeleteServiceResponse
-	(*ListGenerationsRequest)(nil),  // 28: gracefleet.v1.ListGenerationsRequest
-	(*ListGenerationsResponse)(nil), // 29: gracefleet.v1.ListGenerationsResponse
-	(*WatchEventsRequest)(nil),      // 30: gracefleet.v1.WatchEventsRequest
-	(*WatchEventsResponse)(nil),     // 31: gracefleet.v1.WatchEventsResponse
-	(*WatchServiceRequest)(nil),     // 32: gracefleet.v1.WatchServiceRequest
-	(*WatchServiceResponse)(nil),    // 33: gracefleet.v1.WatchServiceResponse
-	(*ReadLogsRequest)(nil),         // 34: gracefleet.v1.ReadLogsRequest
-	(*ReadLogsResponse)(nil),        // 35: gracefleet.v1.ReadLogsResponse
-	nil,                             // 36: gracefleet.v1.DrainStatus.InFlightEntry
-	(*ServiceSpec)(nil),             // 37: gracefleet.v1.ServiceSpec
-	(*FieldChange)(nil),             // 38: gracefleet.v1.FieldChange
-	(*timestamppb.Timestamp)(nil),   // 39: google.protobuf.Timestamp
-	(Reason)(0),                     // 40: gracefleet.v1.Reason
-	(*Upgrade)(nil),                 // 41: gracefleet.v1.Upgrade
-	(*durationpb.Duration)(nil),     // 42: google.protobuf.Duration
+	(*AdoptServiceRequest)(nil),     // 15: gracefleet.v1.AdoptServiceRequest
+	(*AdoptServiceResponse)(nil),    // 16: gracefleet.v1.AdoptServiceResponse
+	(*ExternalProgram)(nil),         // 17: gracefleet.v1.ExternalProgram
+	(*GetServiceRequest)(nil),       // 18: gracefleet.v1.GetServiceRequest
+	(*GetServiceResponse)(nil),      // 19: gracefleet.v1.GetServiceResponse
+	(*ServiceStatus)(nil),           // 20: gracefleet.v1.ServiceStatus
+	(*ListServicesRequest)(nil),     // 21: gracefleet.v1.ListServicesRequest
+	(*ListServicesResponse)(nil),    // 22: gracefleet.v1.ListServicesResponse
+	(*StopServiceRequest)(nil),      // 23: gracefleet.v1.StopServiceRequest
+	(*StopServiceResponse)(nil),     // 24: gracefleet.v1.StopServiceResponse
+	(*StartServiceRequest)(nil),     // 25: gracefleet.v1.StartServiceRequest
+	(*StartServiceResponse)(nil),    // 26: gracefleet.v1.StartServiceResponse
+	(*ReloadServiceRequest)(nil),    // 27: gracefleet.v1.ReloadServiceRequest
+	(*ReloadServiceResponse)(nil),   // 28: gracefleet.v1.ReloadServiceResponse
+	(*DeleteServiceRequest)(nil),    // 29: gracefleet.v1.DeleteServiceRequest
+	(*DeleteServiceResponse)(nil),   // 30: gracefleet.v1.DeleteServiceResponse
+	(*ListGenerationsRequest)(nil),  // 31: gracefleet.v1.ListGenerationsRequest
+	(*ListGenerationsResponse)(nil), // 32: gracefleet.v1.ListGenerationsResponse
+	(*WatchEventsRequest)(nil),      // 33: gracefleet.v1.WatchEventsRequest
+	(*WatchEventsResponse)(nil),     // 34: gracefleet.v1.WatchEventsResponse
+	(*WatchServiceRequest)(nil),     // 35: gracefleet.v1.WatchServiceRequest
+	(*WatchServiceResponse)(nil),    // 36: gracefleet.v1.WatchServiceResponse
+	(*ReadLogsRequest)(nil),         // 37: gracefleet.v1.ReadLogsRequest
+	(*ReadLogsResponse)(nil),        // 38: gracefleet.v1.ReadLogsResponse
+	nil,                             // 39: gracefleet.v1.DrainStatus.InFlightEntry
+	(*ServiceSpec)(nil),             // 40: gracefleet.v1.ServiceSpec
+	(*FieldChange)(nil),             // 41: gracefleet.v1.FieldChange
+	(*timestamppb.Timestamp)(nil),   // 42: google.protobuf.Timestamp
+	(Reason)(0),                     // 43: gracefleet.v1.Reason
+	(*Upgrade)(nil),                 // 44: gracefleet.v1.Upgrade
+	(*durationpb.Duration)(nil),     // 45: google.protobuf.Duration
 }
 var file_gracefleet_v1_service_proto_depIdxs = []int32{
-	37, // 0: gracefleet.v1.Service.spec:type_name -> gracefleet.v1.ServiceSpec
+	40, // 0: gracefleet.v1.Service.spec:type_name -> gracefleet.v1.ServiceSpec
 	0,  // 1: gracefleet.v1.Service.state:type_name -> gracefleet.v1.Service.State
-	38, // 2: gracefleet.v1.Service.pending:type_name -> gracefleet.v1.FieldChange
-	39, // 3: gracefleet.v1.Service.update_time:type_name -> google.protobuf.Timestamp
+	41, // 2: gracefleet.v1.Service.pending:type_name -> gracefleet.v1.FieldChange
+	42, // 3: gracefleet.v1.Service.update_time:type_name -> google.protobuf.Timestamp
 	1,  // 4: gracefleet.v1.Generation.state:type_name -> gracefleet.v1.Generation.State
 	5,  // 5: gracefleet.v1.Generation.drain:type_name -> gracefleet.v1.DrainStatus
 	6,  // 6: gracefleet.v1.Generation.exit:type_name -> gracefleet.v1.Exit
-	39, // 7: gracefleet.v1.Generation.create_time:type_name -> google.protobuf.Timestamp
-	39, // 8: gracefleet.v1.Generation.ready_time:type_name -> google.protobuf.Timestamp
-	39, // 9: gracefleet.v1.Generation.end_time:type_name -> google.protobuf.Timestamp
-	40, // 10: gracefleet.v1.Generation.reason:type_name -> gracefleet.v1.Reason
-	37, // 11: gracefleet.v1.Generation.spec:type_name -> gracefleet.v1.ServiceSpec
-	39, // 12: gracefleet.v1.DrainStatus.deadline:type_name -> google.protobuf.Timestamp
-	2,  // 13: gracefleet.v1.DrainStatus.phase:type_name -> gracefleet.v1.DrainStatus.Phase
-	36, // 14: gracefleet.v1.DrainStatus.in_flight:type_name -> gracefleet.v1.DrainStatus.InFlightEntry
-	39, // 15: gracefleet.v1.Exit.time:type_name -> google.protobuf.Timestamp
-	39, // 16: gracefleet.v1.Event.time:type_name -> google.protobuf.Timestamp
-	8,  // 17: gracefleet.v1.Event.generation_changed:type_name -> gracefleet.v1.GenerationChanged
-	9,  // 18: gracefleet.v1.Event.upgrade_changed:type_name -> gracefleet.v1.UpgradeChanged
-	10, // 19: gracefleet.v1.Event.notice:type_name -> gracefleet.v1.Notice
-	12, // 20: gracefleet.v1.Event.events_dropped:type_name -> gracefleet.v1.EventsDropped
-	11, // 21: gracefleet.v1.Event.service_changed:type_name -> gracefleet.v1.ServiceChanged
-	1,  // 22: gracefleet.v1.GenerationChanged.from:type_name -> gracefleet.v1.Generation.State
-	1,  // 23: gracefleet.v1.GenerationChanged.to:type_name -> gracefleet.v1.Generation.State
-	41, // 24: gracefleet.v1.UpgradeChanged.upgrade:type_name -> gracefleet.v1.Upgrade
-	37, // 25: gracefleet.v1.ApplyServiceRequest.spec:type_name -> gracefleet.v1.ServiceSpec
-	3,  // 26: gracefleet.v1.ApplyServiceResponse.service:type_name -> gracefleet.v1.Service
-	38, // 27: gracefleet.v1.ApplyServiceResponse.changes:type_name -> gracefleet.v1.FieldChange
-	41, // 28: gracefleet.v1.ApplyServiceResponse.upgrade:type_name -> gracefleet.v1.Upgrade
-	17, // 29: gracefleet.v1.GetServiceResponse.status:type_name -> gracefleet.v1.ServiceStatus
-	3,  // 30: gracefleet.v1.ServiceStatus.service:type_name -> gracefleet.v1.Service
-	4,  // 31: gracefleet.v1.ServiceStatus.generations:type_name -> gracefleet.v1.Generation
-	41, // 32: gracefleet.v1.ServiceStatus.upgrade:type_name -> gracefleet.v1.Upgrade
-	17, // 33: gracefleet.v1.ListServicesResponse.services:type_name -> gracefleet.v1.ServiceStatus
-	17, // 34: gracefleet.v1.StopServiceResponse.status:type_name -> gracefleet.v1.ServiceStatus
-	17, // 35: gracefleet.v1.StartServiceResponse.status:type_name -> gracefleet.v1.ServiceStatus
-	17, // 36: gracefleet.v1.ReloadServiceResponse.status:type_name -> gracefleet.v1.ServiceStatus
-	4,  // 37: gracefleet.v1.ListGenerationsResponse.generations:type_name -> gracefleet.v1.Generation
-	7,  // 38: gracefleet.v1.WatchEventsResponse.event:type_name -> gracefleet.v1.Event
-	42, // 39: gracefleet.v1.WatchServiceRequest.min_interval:type_name -> google.protobuf.Duration
-	17, // 40: gracefleet.v1.WatchServiceResponse.status:type_name -> gracefleet.v1.ServiceStatus
-	39, // 41: gracefleet.v1.ReadLogsRequest.since:type_name -> google.protobuf.Timestamp
-	39, // 42: gracefleet.v1.ReadLogsResponse.time:type_name -> google.protobuf.Timestamp
-	13, // 43: gracefleet.v1.SupervisorService.ApplyService:input_type -> gracefleet.v1.ApplyServiceRequest
-	15, // 44: gracefleet.v1.SupervisorService.GetService:input_type -> gracefleet.v1.GetServiceRequest
-	18, // 45: gracefleet.v1.SupervisorService.ListServices:input_type -> gracefleet.v1.ListServicesRequest
-	20, // 46: gracefleet.v1.SupervisorService.StopService:input_type -> gracefleet.v1.StopServiceRequest
-	22, // 47: gracefleet.v1.SupervisorService.StartService:input_type -> gracefleet.v1.StartServiceRequest
-	24, // 48: gracefleet.v1.SupervisorService.ReloadService:input_type -> gracefleet.v1.ReloadServiceRequest
-	26, // 49: gracefleet.v1.SupervisorService.DeleteService:input_type -> gracefleet.v1.DeleteServiceRequest
-	28, // 50: gracefleet.v1.SupervisorService.ListGenerations:input_type -> gracefleet.v1.ListGenerationsRequest
-	30, // 51: gracefleet.v1.SupervisorService.WatchEvents:input_type -> gracefleet.v1.WatchEventsRequest
-	32, // 52: gracefleet.v1.SupervisorService.WatchService:input_type -> gracefleet.v1.WatchServiceRequest
-	34, // 53: gracefleet.v1.SupervisorService.ReadLogs:input_type -> gracefleet.v1.ReadLogsRequest
-	14, // 54: gracefleet.v1.SupervisorService.ApplyService:output_type -> gracefleet.v1.ApplyServiceResponse
-	16, // 55: gracefleet.v1.SupervisorService.GetService:output_type -> gracefleet.v1.GetServiceResponse
-	19, // 56: gracefleet.v1.SupervisorService.ListServices:output_type -> gracefleet.v1.ListServicesResponse
-	21, // 57: gracefleet.v1.SupervisorService.StopService:output_type -> gracefleet.v1.StopServiceResponse
-	23, // 58: gracefleet.v1.SupervisorService.StartService:output_type -> gracefleet.v1.StartServiceResponse
-	25, // 59: gracefleet.v1.SupervisorService.ReloadService:output_type -> gracefleet.v1.ReloadServiceResponse
-	27, // 60: gracefleet.v1.SupervisorService.DeleteService:output_type -> gracefleet.v1.DeleteServiceResponse
-	29, // 61: gracefleet.v1.SupervisorService.ListGenerations:output_type -> gracefleet.v1.ListGenerationsResponse
-	31, // 62: gracefleet.v1.SupervisorService.WatchEvents:output_type -> gracefleet.v1.WatchEventsResponse
-	33, // 63: gracefleet.v1.SupervisorService.WatchService:output_type -> gracefleet.v1.WatchServiceResponse
-	35, // 64: gracefleet.v1.SupervisorService.ReadLogs:output_type -> gracefleet.v1.ReadLogsResponse
-	54, // [54:65] is the sub-list for method output_type
-	43, // [43:54] is the sub-list for method input_type
-	43, // [43:43] is the sub-list for extension type_name
-	43, // [43:43] is the sub-list for extension extendee
-	0,  // [0:43] is the sub-list for field type_name
+	42, // 7: gracefleet.v1.Generation.create_time:type_name -> google.protobuf.Timestamp
+	42, // 8: gracefleet.v1.Generation.ready_time:type_name -> google.protobuf.Timestamp
+	42, // 9: gracefleet.v1.Generation.end_time:type_name -> google.protobuf.Timestamp
+	43, // 10: gracefleet.v1.Generation.reason:type_name -> gracefleet.v1.Reason
+	40, // 11: gracefleet.v1.Generation.spec:type_name -> gracefleet.v1.ServiceSpec
+	17, // 12: gracefleet.v1.Generation.program:type_name -> gracefleet.v1.ExternalProgram
+	42, // 13: gracefleet.v1.DrainStatus.deadline:type_name -> google.protobuf.Timestamp
+	2,  // 14: gracefleet.v1.DrainStatus.phase:type_name -> gracefleet.v1.DrainStatus.Phase
+	39, // 15: gracefleet.v1.DrainStatus.in_flight:type_name -> gracefleet.v1.DrainStatus.InFlightEntry
+	42, // 16: gracefleet.v1.Exit.time:type_name -> google.protobuf.Timestamp
+	42, // 17: gracefleet.v1.Event.time:type_name -> google.protobuf.Timestamp
+	8,  // 18: gracefleet.v1.Event.generation_changed:type_name -> gracefleet.v1.GenerationChanged
+	9,  // 19: gracefleet.v1.Event.upgrade_changed:type_name -> gracefleet.v1.UpgradeChanged
+	10, // 20: gracefleet.v1.Event.notice:type_name -> gracefleet.v1.Notice
+	12, // 21: gracefleet.v1.Event.events_dropped:type_name -> gracefleet.v1.EventsDropped
+	11, // 22: gracefleet.v1.Event.service_changed:type_name -> gracefleet.v1.ServiceChanged
+	1,  // 23: gracefleet.v1.GenerationChanged.from:type_name -> gracefleet.v1.Generation.State
+	1,  // 24: gracefleet.v1.GenerationChanged.to:type_name -> gracefleet.v1.Generation.State
+	44, // 25: gracefleet.v1.UpgradeChanged.upgrade:type_name -> gracefleet.v1.Upgrade
+	40, // 26: gracefleet.v1.ApplyServiceRequest.spec:type_name -> gracefleet.v1.ServiceSpec
+	3,  // 27: gracefleet.v1.ApplyServiceResponse.service:type_name -> gracefleet.v1.Service
+	41, // 28: gracefleet.v1.ApplyServiceResponse.changes:type_name -> gracefleet.v1.FieldChange
+	44, // 29: gracefleet.v1.ApplyServiceResponse.upgrade:type_name -> gracefleet.v1.Upgrade
+	40, // 30: gracefleet.v1.AdoptServiceRequest.spec:type_name -> gracefleet.v1.ServiceSpec
+	20, // 31: gracefleet.v1.AdoptServiceResponse.status:type_name -> gracefleet.v1.ServiceStatus
+	17, // 32: gracefleet.v1.AdoptServiceResponse.program:type_name -> gracefleet.v1.ExternalProgram
+	44, // 33: gracefleet.v1.AdoptServiceResponse.upgrade:type_name -> gracefleet.v1.Upgrade
+	20, // 34: gracefleet.v1.GetServiceResponse.status:type_name -> gracefleet.v1.ServiceStatus
+	3,  // 35: gracefleet.v1.ServiceStatus.service:type_name -> gracefleet.v1.Service
+	4,  // 36: gracefleet.v1.ServiceStatus.generations:type_name -> gracefleet.v1.Generation
+	44, // 37: gracefleet.v1.ServiceStatus.upgrade:type_name -> gracefleet.v1.Upgrade
+	20, // 38: gracefleet.v1.ListServicesResponse.services:type_name -> gracefleet.v1.ServiceStatus
+	20, // 39: gracefleet.v1.StopServiceResponse.status:type_name -> gracefleet.v1.ServiceStatus
+	20, // 40: gracefleet.v1.StartServiceResponse.status:type_name -> gracefleet.v1.ServiceStatus
+	20, // 41: gracefleet.v1.ReloadServiceResponse.status:type_name -> gracefleet.v1.ServiceStatus
+	4,  // 42: gracefleet.v1.ListGenerationsResponse.generations:type_name -> gracefleet.v1.Generation
+	7,  // 43: gracefleet.v1.WatchEventsResponse.event:type_name -> gracefleet.v1.Event
+	45, // 44: gracefleet.v1.WatchServiceRequest.min_interval:type_name -> google.protobuf.Duration
+	20, // 45: gracefleet.v1.WatchServiceResponse.status:type_name -> gracefleet.v1.ServiceStatus
+	42, // 46: gracefleet.v1.ReadLogsRequest.since:type_name -> google.protobuf.Timestamp
+	42, // 47: gracefleet.v1.ReadLogsResponse.time:type_name -> google.protobuf.Timestamp
+	13, // 48: gracefleet.v1.SupervisorService.ApplyService:input_type -> gracefleet.v1.ApplyServiceRequest
+	15, // 49: gracefleet.v1.SupervisorService.AdoptService:input_type -> gracefleet.v1.AdoptServiceRequest
+	18, // 50: gracefleet.v1.SupervisorService.GetService:input_type -> gracefleet.v1.GetServiceRequest
+	21, // 51: gracefleet.v1.SupervisorService.ListServices:input_type -> gracefleet.v1.ListServicesRequest
+	23, // 52: gracefleet.v1.SupervisorService.StopService:input_type -> gracefleet.v1.StopServiceRequest
+	25, // 53: gracefleet.v1.SupervisorService.StartService:input_type -> gracefleet.v1.StartServiceRequest
+	27, // 54: gracefleet.v1.SupervisorService.ReloadService:input_type -> gracefleet.v1.ReloadServiceRequest
+	29, // 55: gracefleet.v1.SupervisorService.DeleteService:input_type -> gracefleet.v1.DeleteServiceRequest
+	31, // 56: gracefleet.v1.SupervisorService.ListGenerations:input_type -> gracefleet.v1.ListGenerationsRequest
+	33, // 57: gracefleet.v1.SupervisorService.WatchEvents:input_type -> gracefleet.v1.WatchEventsRequest
+	35, // 58: gracefleet.v1.SupervisorService.WatchService:input_type -> gracefleet.v1.WatchServiceRequest
+	37, // 59: gracefleet.v1.SupervisorService.ReadLogs:input_type -> gracefleet.v1.ReadLogsRequest
+	14, // 60: gracefleet.v1.SupervisorService.ApplyService:output_type -> gracefleet.v1.ApplyServiceResponse
+	16, // 61: gracefleet.v1.SupervisorService.AdoptService:output_type -> gracefleet.v1.AdoptServiceResponse
+	19, // 62: gracefleet.v1.SupervisorService.GetService:output_type -> gracefleet.v1.GetServiceResponse
+	22, // 63: gracefleet.v1.SupervisorService.ListServices:output_type -> gracefleet.v1.ListServicesResponse
+	24, // 64: gracefleet.v1.SupervisorService.StopService:output_type -> gracefleet.v1.StopServiceResponse
+	26, // 65: gracefleet.v1.SupervisorService.StartService:output_type -> gracefleet.v1.StartServiceResponse
+	28, // 66: gracefleet.v1.SupervisorService.ReloadService:output_type -> gracefleet.v1.ReloadServiceResponse
+	30, // 67: gracefleet.v1.SupervisorService.DeleteService:output_type -> gracefleet.v1.DeleteServiceResponse
+	32, // 68: gracefleet.v1.SupervisorService.ListGenerations:output_type -> gracefleet.v1.ListGenerationsResponse
+	34, // 69: gracefleet.v1.SupervisorService.WatchEvents:output_type -> gracefleet.v1.WatchEventsResponse
+	36, // 70: gracefleet.v1.SupervisorService.WatchService:output_type -> gracefleet.v1.WatchServiceResponse
+	38, // 71: gracefleet.v1.SupervisorService.ReadLogs:output_type -> gracefleet.v1.ReadLogsResponse
+	60, // [60:72] is the sub-list for method output_type
+	48, // [48:60] is the sub-list for method input_type
+	48, // [48:48] is the sub-list for extension type_name
+	48, // [48:48] is the sub-list for extension extendee
+	0,  // [0:48] is the sub-list for field type_name
 }
 
 func init() { file_gracefleet_v1_service_proto_init() }
@@ -3019,13 +3341,17 @@ func file_gracefleet_v1_service_proto_init() {
 		(*Event_EventsDropped)(nil),
 		(*Event_ServiceChanged)(nil),
 	}
+	file_gracefleet_v1_service_proto_msgTypes[12].OneofWrappers = []any{
+		(*AdoptServiceRequest_Unit)(nil),
+		(*AdoptServiceRequest_Pid)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gracefleet_v1_service_proto_rawDesc), len(file_gracefleet_v1_service_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   34,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -20,6 +20,7 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	SupervisorService_ApplyService_FullMethodName    = "/gracefleet.v1.SupervisorService/ApplyService"
+	SupervisorService_AdoptService_FullMethodName    = "/gracefleet.v1.SupervisorService/AdoptService"
 	SupervisorService_GetService_FullMethodName      = "/gracefleet.v1.SupervisorService/GetService"
 	SupervisorService_ListServices_FullMethodName    = "/gracefleet.v1.SupervisorService/ListServices"
 	SupervisorService_StopService_FullMethodName     = "/gracefleet.v1.SupervisorService/StopService"
@@ -42,6 +43,9 @@ type SupervisorServiceClient interface {
 	// a changed specification for the next upgrade. It touches nothing that runs,
 	// but the drain, restart, upgrade and keep policies act at once.
 	ApplyService(ctx context.Context, in *ApplyServiceRequest, opts ...grpc.CallOption) (*ApplyServiceResponse, error)
+	// AdoptService makes a program that somebody else started the active generation
+	// of a service: its listeners become a slot, and it notices nothing.
+	AdoptService(ctx context.Context, in *AdoptServiceRequest, opts ...grpc.CallOption) (*AdoptServiceResponse, error)
 	// GetService returns one service with its generations and upgrade.
 	GetService(ctx context.Context, in *GetServiceRequest, opts ...grpc.CallOption) (*GetServiceResponse, error)
 	// ListServices lists the host's services by name.
@@ -53,7 +57,8 @@ type SupervisorServiceClient interface {
 	StartService(ctx context.Context, in *StartServiceRequest, opts ...grpc.CallOption) (*StartServiceResponse, error)
 	// ReloadService sends the reload signal to the active generation.
 	ReloadService(ctx context.Context, in *ReloadServiceRequest, opts ...grpc.CallOption) (*ReloadServiceResponse, error)
-	// DeleteService forgets a stopped service, its history and its logs.
+	// DeleteService forgets a stopped service, its history and its logs; with
+	// keep_running also one whose only program was adopted.
 	DeleteService(ctx context.Context, in *DeleteServiceRequest, opts ...grpc.CallOption) (*DeleteServiceResponse, error)
 	// ListGenerations lists a service's generations, newest first.
 	ListGenerations(ctx context.Context, in *ListGenerationsRequest, opts ...grpc.CallOption) (*ListGenerationsResponse, error)
@@ -79,6 +84,16 @@ func (c *supervisorServiceClient) ApplyService(ctx context.Context, in *ApplySer
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ApplyServiceResponse)
 	err := c.cc.Invoke(ctx, SupervisorService_ApplyService_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *supervisorServiceClient) AdoptService(ctx context.Context, in *AdoptServiceRequest, opts ...grpc.CallOption) (*AdoptServiceResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AdoptServiceResponse)
+	err := c.cc.Invoke(ctx, SupervisorService_AdoptService_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -222,6 +237,9 @@ type SupervisorServiceServer interface {
 	// a changed specification for the next upgrade. It touches nothing that runs,
 	// but the drain, restart, upgrade and keep policies act at once.
 	ApplyService(context.Context, *ApplyServiceRequest) (*ApplyServiceResponse, error)
+	// AdoptService makes a program that somebody else started the active generation
+	// of a service: its listeners become a slot, and it notices nothing.
+	AdoptService(context.Context, *AdoptServiceRequest) (*AdoptServiceResponse, error)
 	// GetService returns one service with its generations and upgrade.
 	GetService(context.Context, *GetServiceRequest) (*GetServiceResponse, error)
 	// ListServices lists the host's services by name.
@@ -233,7 +251,8 @@ type SupervisorServiceServer interface {
 	StartService(context.Context, *StartServiceRequest) (*StartServiceResponse, error)
 	// ReloadService sends the reload signal to the active generation.
 	ReloadService(context.Context, *ReloadServiceRequest) (*ReloadServiceResponse, error)
-	// DeleteService forgets a stopped service, its history and its logs.
+	// DeleteService forgets a stopped service, its history and its logs; with
+	// keep_running also one whose only program was adopted.
 	DeleteService(context.Context, *DeleteServiceRequest) (*DeleteServiceResponse, error)
 	// ListGenerations lists a service's generations, newest first.
 	ListGenerations(context.Context, *ListGenerationsRequest) (*ListGenerationsResponse, error)
@@ -257,6 +276,9 @@ type UnimplementedSupervisorServiceServer struct{}
 
 func (UnimplementedSupervisorServiceServer) ApplyService(context.Context, *ApplyServiceRequest) (*ApplyServiceResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ApplyService not implemented")
+}
+func (UnimplementedSupervisorServiceServer) AdoptService(context.Context, *AdoptServiceRequest) (*AdoptServiceResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AdoptService not implemented")
 }
 func (UnimplementedSupervisorServiceServer) GetService(context.Context, *GetServiceRequest) (*GetServiceResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetService not implemented")
@@ -323,6 +345,24 @@ func _SupervisorService_ApplyService_Handler(srv interface{}, ctx context.Contex
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(SupervisorServiceServer).ApplyService(ctx, req.(*ApplyServiceRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _SupervisorService_AdoptService_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AdoptServiceRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SupervisorServiceServer).AdoptService(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SupervisorService_AdoptService_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SupervisorServiceServer).AdoptService(ctx, req.(*AdoptServiceRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -496,6 +536,10 @@ var SupervisorService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ApplyService",
 			Handler:    _SupervisorService_ApplyService_Handler,
+		},
+		{
+			MethodName: "AdoptService",
+			Handler:    _SupervisorService_AdoptService_Handler,
 		},
 		{
 			MethodName: "GetService",

@@ -107,6 +107,8 @@ const (
 	Reason_REASON_ROLLED_BACK Reason = 37
 	// Too many connections waited for a generation that takes over without overlap.
 	Reason_REASON_QUEUE_FULL Reason = 38
+	// The running program cannot be adopted.
+	Reason_REASON_NOT_ADOPTABLE Reason = 39
 )
 
 // Enum value maps for Reason.
@@ -151,6 +153,7 @@ var (
 		36: "REASON_TOO_LARGE",
 		37: "REASON_ROLLED_BACK",
 		38: "REASON_QUEUE_FULL",
+		39: "REASON_NOT_ADOPTABLE",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":          0,
@@ -192,6 +195,7 @@ var (
 		"REASON_TOO_LARGE":            36,
 		"REASON_ROLLED_BACK":          37,
 		"REASON_QUEUE_FULL":           38,
+		"REASON_NOT_ADOPTABLE":        39,
 	}
 )
 
@@ -309,6 +313,8 @@ const (
 	Upgrade_KIND_AUTO_ROLLBACK Upgrade_Kind = 5
 	// A stopped service, or one after a reboot, runs again.
 	Upgrade_KIND_START Upgrade_Kind = 6
+	// Took a running program over.
+	Upgrade_KIND_ADOPT Upgrade_Kind = 7
 )
 
 // Enum value maps for Upgrade_Kind.
@@ -321,6 +327,7 @@ var (
 		4: "KIND_RESTART",
 		5: "KIND_AUTO_ROLLBACK",
 		6: "KIND_START",
+		7: "KIND_ADOPT",
 	}
 	Upgrade_Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED":   0,
@@ -330,6 +337,7 @@ var (
 		"KIND_RESTART":       4,
 		"KIND_AUTO_ROLLBACK": 5,
 		"KIND_START":         6,
+		"KIND_ADOPT":         7,
 	}
 )
 
@@ -1586,7 +1594,7 @@ var File_gracefleet_v1_upgrade_proto protoreflect.FileDescriptor
 
 const file_gracefleet_v1_upgrade_proto_rawDesc = "" +
 	"\n" +
-	"\x1bgracefleet/v1/upgrade.proto\x12\rgracefleet.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18gracefleet/v1/spec.proto\"\xe3\t\n" +
+	"\x1bgracefleet/v1/upgrade.proto\x12\rgracefleet.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18gracefleet/v1/spec.proto\"\xf3\t\n" +
 	"\aUpgrade\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aservice\x18\x02 \x01(\tR\aservice\x122\n" +
@@ -1628,7 +1636,7 @@ const file_gracefleet_v1_upgrade_proto_rawDesc = "" +
 	"\rSTATE_SOAKING\x10\x03\x12\x13\n" +
 	"\x0fSTATE_SUCCEEDED\x10\x04\x12\x10\n" +
 	"\fSTATE_FAILED\x10\x05\x12\x11\n" +
-	"\rSTATE_ABORTED\x10\x06\"\x8c\x01\n" +
+	"\rSTATE_ABORTED\x10\x06\"\x9c\x01\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vKIND_CREATE\x10\x01\x12\x10\n" +
@@ -1637,7 +1645,9 @@ const file_gracefleet_v1_upgrade_proto_rawDesc = "" +
 	"\fKIND_RESTART\x10\x04\x12\x16\n" +
 	"\x12KIND_AUTO_ROLLBACK\x10\x05\x12\x0e\n" +
 	"\n" +
-	"KIND_START\x10\x06\"\x85\x04\n" +
+	"KIND_START\x10\x06\x12\x0e\n" +
+	"\n" +
+	"KIND_ADOPT\x10\a\"\x85\x04\n" +
 	"\x13StartUpgradeRequest\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x1a\n" +
 	"\bartifact\x18\x02 \x01(\tR\bartifact\x12.\n" +
@@ -1709,7 +1719,7 @@ const file_gracefleet_v1_upgrade_proto_rawDesc = "" +
 	"\aupgrade\x18\x01 \x01(\v2\x16.gracefleet.v1.UpgradeR\aupgrade\x12\x18\n" +
 	"\aaborted\x18\x02 \x01(\bR\aaborted\x12\x1c\n" +
 	"\tunchanged\x18\x03 \x01(\bR\tunchanged\x124\n" +
-	"\achanges\x18\x04 \x03(\v2\x1a.gracefleet.v1.FieldChangeR\achanges*\x82\b\n" +
+	"\achanges\x18\x04 \x03(\v2\x1a.gracefleet.v1.FieldChangeR\achanges*\x9c\b\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aREASON_UPGRADE_IN_PROGRESS\x10\x01\x12\x18\n" +
@@ -1750,7 +1760,8 @@ const file_gracefleet_v1_upgrade_proto_rawDesc = "" +
 	"\x11REASON_PERMISSION\x10#\x12\x14\n" +
 	"\x10REASON_TOO_LARGE\x10$\x12\x16\n" +
 	"\x12REASON_ROLLED_BACK\x10%\x12\x15\n" +
-	"\x11REASON_QUEUE_FULL\x10&2\xaf\x04\n" +
+	"\x11REASON_QUEUE_FULL\x10&\x12\x18\n" +
+	"\x14REASON_NOT_ADOPTABLE\x10'2\xaf\x04\n" +
 	"\x0eUpgradeService\x12W\n" +
 	"\fStartUpgrade\x12\".gracefleet.v1.StartUpgradeRequest\x1a#.gracefleet.v1.StartUpgradeResponse\x12Q\n" +
 	"\n" +

@@ -1,0 +1,170 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/gracefleet/gracefleet/agent/internal/lifecycle"
+)
+
+// Adopt makes a program that somebody else started the active generation of a
+// service: its listeners become a slot, and from then on the service is upgraded
+// like any other. The program notices nothing.
+func (s *Supervisor) Adopt(ctx context.Context, r AdoptRequest) (AdoptResult, error) {
+	r.Spec = r.Spec.WithDefaults()
+	if err := r.Spec.Validate(); err != nil {
+		return AdoptResult{}, err
+	}
+	s.declare.Lock()
+	defer s.declare.Unlock()
+	if o, err := s.find(r.Spec.Name); err == nil {
+		if res, done, err := o.adoptedBefore(ctx, r); err != nil || done {
+			return res, err
+		}
+	}
+	if err := s.addressesFree(ctx, r.Spec); err != nil {
+		return AdoptResult{}, err
+	}
+	version, err := s.host.Vet(ctx, r.Spec)
+	if err != nil {
+		return AdoptResult{}, err
+	}
+	x, err := s.host.FindProgram(ctx, r.Spec, r.Unit, r.PID)
+	if err != nil {
+		return AdoptResult{}, err
+	}
+	if r.DryRun {
+		return AdoptResult{Status: Status{Name: r.Spec.Name, Spec: r.Spec, State: Running}, Program: x}, nil
+	}
+	return s.takeOver(ctx, r, x, version)
+}
+
+func (r AdoptRequest) body() string {
+	r.Caller, r.DryRun = Caller{}, false
+	return digest("adopt", r)
+}
+
+// adoptedBefore answers a request that was carried out, and refuses one that a
+// service's own generations stand against.
+func (o *owner) adoptedBefore(ctx context.Context, r AdoptRequest) (res AdoptResult, done bool, err error) {
+	err = o.do(ctx, func() error {
+		q, err := o.repeated(r.RequestID, r.body())
+		if err != nil {
+			return err
+		}
+		if q == nil && (o.rec.State.Live() > 0 || o.rec.State.Promoted != 0) {
+			return o.explain(lifecycle.ErrHasOwn)
+		}
+		res.Status, done = o.status(), q != nil
+		if p := o.rec.generation(res.Status.Active); p != nil && p.External != nil {
+			res.Program = *p.External
+		}
+		return nil
+	})
+	return res, done, err
+}
+
+func (s *Supervisor) takeOver(ctx context.Context, r AdoptRequest, x External, version string) (AdoptResult, error) {
+	o, err := s.find(r.Spec.Name)
+	created := errors.Is(err, ErrServiceNotFound)
+	if created {
+		o = s.add(record{Format: recordFormat, Name: r.Spec.Name, BootID: s.host.BootID(), Spec: r.Spec, Actor: r.Actor})
+	}
+	res := AdoptResult{Program: x}
+	err = o.do(ctx, func() error {
+		return o.attempt(func() error {
+			o.recordSpec(r.Spec, r.Actor)
+			u, err := o.begin(begin{Caller: r.Caller, kind: lifecycle.KindAdopt, spec: r.Spec, version: version, body: r.body(), external: &x})
+			if err != nil {
+				return err
+			}
+			o.report([]Event{{ServiceChanged: &ServiceChanged{Verb: "adopted", Actor: r.Actor, Reason: r.Comment}}})
+			res.Status, res.Upgrade = o.status(), &u
+			return nil
+		})
+	})
+	if err != nil && created {
+		o.cancel(ErrServiceNotFound)
+		<-o.done
+		s.drop(o.name)
+	}
+	return res, err
+}
+
+// externalOf is the adopted program that a generation is, or nil.
+func (r *record) externalOf(g *lifecycle.Generation) *External {
+	if g == nil || !g.External {
+		return nil
+	}
+	if p := r.generation(g.Number); p != nil {
+		return p.External
+	}
+	return nil
+}
+
+// takenBy is the adopted program whose listeners a generation's slot gets.
+func (r *record) takenBy(g *lifecycle.Generation) *External {
+	if g.State.Ended() {
+		return nil
+	}
+	return r.externalOf(g)
+}
+
+// leftUnit is the adopted program in whose place an instance is started: it ended
+// untold, and its unit must not start it beside the agent's.
+func (o *owner) leftUnit(e lifecycle.Effect) *External {
+	g, p := o.rec.State.Generation(e.Generation), o.rec.generation(e.Generation)
+	if g == nil || g.External || p == nil {
+		return nil
+	}
+	return p.External
+}
+
+// succeed makes the agent's program the only one of the generation.
+func (o *owner) succeed(ctx context.Context, generation int, x External) {
+	if x.Unit != "" {
+		o.retire(ctx, generation, x)
+	}
+	o.post(ctx, func() {
+		if p := o.rec.generation(generation); p != nil {
+			p.External = nil
+		}
+		if err := o.save(); err != nil {
+			o.saveLater()
+		}
+		o.publish()
+	})
+}
+
+// retire has a unit give its program up for good.
+func (o *owner) retire(ctx context.Context, generation int, x External) {
+	err := o.host.Retire(ctx, x)
+	if ctx.Err() != nil {
+		return
+	}
+	o.post(ctx, func() {
+		if err != nil {
+			o.notice(generation, true, fmt.Sprintf("%s may start its program again: %v", x.Unit, err))
+			return
+		}
+		o.notice(generation, false, x.Unit+" is disabled and told to stop: the service is graced's from now on")
+	})
+}
+
+// letGo gives an adopted program up. It runs on, its unit's as before.
+func (s *Supervisor) letGo(ctx context.Context, o *owner, c ServiceCommand) error {
+	return o.do(ctx, func() error {
+		return o.attempt(func() error {
+			if o.rec.State.Live() == 0 {
+				return nil // by an earlier call
+			}
+			e := lifecycle.Event{Type: lifecycle.LetGo, At: o.host.Now(), Message: "given up by " + c.Actor + ": its program runs on"}
+			if c.DryRun {
+				_, err := lifecycle.Step(o.rec.State, e)
+				return o.explain(err)
+			}
+			return o.explain(o.command(e))
+		})
+	})
+}
