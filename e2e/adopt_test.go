@@ -41,7 +41,7 @@ func (l *legacy) alive() bool {
 
 // startLegacy runs a program as somebody who has not heard of the agent, and waits
 // until it listens. ADDRESS in its arguments becomes the service's.
-func (s *service) startLegacy(t *testing.T, args ...string) *legacy {
+func (s *service) startLegacy(t testing.TB, args ...string) *legacy {
 	t.Helper()
 	for i := range args {
 		args[i] = strings.ReplaceAll(args[i], "ADDRESS", s.address)
@@ -168,7 +168,7 @@ func (s *service) told(t *testing.T, words ...string) {
 }
 
 // awaitDial waits until somebody listens, or the program that should has ended.
-func awaitDial(t *testing.T, address string, ended <-chan struct{}) {
+func awaitDial(t testing.TB, address string, ended <-chan struct{}) {
 	t.Helper()
 	for {
 		c, err := net.Dial("tcp", address)

@@ -25,6 +25,10 @@ type known struct {
 	slow bool
 	// underLoad says that the wrong signal cuts what arrives at that instant only.
 	underLoad bool
+	// server is a testserver that stands for programs of its kind.
+	server string
+	// backend is a server behind it, at BACKEND.
+	backend bool
 	// program must be installed; empty is the testserver foreign, which speaks
 	// the preset's dialect.
 	program string
@@ -40,6 +44,13 @@ http {
 	client_body_temp_path DIR/body; proxy_temp_path DIR/proxy; fastcgi_temp_path DIR/fastcgi; uwsgi_temp_path DIR/uwsgi; scgi_temp_path DIR/scgi;
 	server { listen ADDRESS; location / { return 200 "hello\n"; } location /slow { limit_rate 2k; alias DIR/slow; } }
 }
+`
+
+const nginxStreamConf = `load_module /usr/lib/nginx/modules/ngx_stream_module.so;
+worker_processes 2;
+error_log stderr warn;
+events {}
+stream { server { listen ADDRESS; proxy_pass BACKEND; } }
 `
 
 const caddyfile = `{
@@ -136,6 +147,16 @@ var knowns = map[string]known{
 		program: "/usr/sbin/nginx", version: "-v", files: map[string]string{"nginx.conf": nginxConf, "slow": strings.Repeat("slow\n", 800)},
 		spec: "preset: nginx\nargs: [-e, stderr, -c, DIR/nginx.conf]\n",
 	},
+	"nginx stream": {
+		program: "/usr/sbin/nginx", version: "-v", backend: true, files: map[string]string{"nginx.conf": nginxStreamConf},
+		spec: "preset: nginx\nargs: [-e, stderr, -c, DIR/nginx.conf]\n",
+	},
+	"haproxy -Ws": {
+		program: "/usr/sbin/haproxy", version: "-v", files: map[string]string{"haproxy.cfg": haproxyConf},
+		spec: "preset: haproxy\ncommand: ['{artifact}', -Ws]\nargs: [-f, DIR/haproxy.cfg]\n",
+	},
+	"gracefleet": {server: "runtime", spec: "preset: gracefleet\n"},
+	"go-systemd": {server: "plain", spec: "preset: go-systemd\n"},
 	"haproxy": {
 		program: "/usr/sbin/haproxy", version: "-v", files: map[string]string{"haproxy.cfg": haproxyConf},
 		spec: "preset: haproxy\nargs: [-f, DIR/haproxy.cfg]\n",
@@ -162,7 +183,7 @@ var knowns = map[string]known{
 		spec: "preset: puma\nargs: [-b, 'tcp://HOSTPORT', DIR/config.ru]\nworking_directory: DIR\n",
 	},
 	"starman": {
-		program: "/usr/bin/starman", version: "--version", slow: true, underLoad: true, files: map[string]string{"app.psgi": psgi},
+		program: "/usr/bin/starman", version: "--version", slow: true, files: map[string]string{"app.psgi": psgi},
 		spec: "preset: starman\nargs: [--workers, '4', --disable-keepalive, DIR/app.psgi]\n",
 	},
 	"node": {
@@ -195,14 +216,17 @@ func startKnown(t testing.TB, name string, rest string) *service {
 	}
 	s := &service{Agent: harness.Start(t), t: t}
 	s.address = fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
-	put := strings.NewReplacer("DIR", s.Dir, "ADDRESS", s.address, "HOSTPORT", s.address)
+	put := strings.NewReplacer("DIR", s.Dir, "ADDRESS", s.address, "HOSTPORT", s.address, "BACKEND", backendOf(t, k))
 	for file, content := range k.files {
 		if err := os.WriteFile(filepath.Join(s.Dir, file), []byte(put.Replace(content)), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
 	artifact, args := "host:"+k.program, ""
-	if k.program == "" {
+	switch {
+	case k.server != "":
+		artifact = harness.Program(t, k.server, "v1")
+	case k.program == "":
 		artifact, args = harness.Program(t, "foreign", "v1"), "args: [-protocol="+name+", -address="+s.address+"]\n"
 	}
 	s.spec = "name: web\nartifact: " + artifact + "\n" + args + put.Replace(k.spec) + put.Replace(rest) +
@@ -211,6 +235,17 @@ func startKnown(t testing.TB, name string, rest string) *service {
 	s.Apply(t, s.spec)
 	s.await(1, pb.Generation_STATE_ACTIVE)
 	return s
+}
+
+// backendOf is where the server listens that stands behind a proxy.
+func backendOf(t testing.TB, k known) string {
+	t.Helper()
+	if !k.backend {
+		return ""
+	}
+	address := fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
+	(&service{t: t, address: address}).startLegacy(t, harness.Program(t, "plain", "v1"), "-listen", address)
+	return address
 }
 
 // Programs of all kinds are upgraded and rolled back under load, and lose nothing:
@@ -249,7 +284,8 @@ func TestPresets(t *testing.T) {
 
 // wrongSignals look right and are not.
 var wrongSignals = map[string]string{
-	"nginx": "SIGTERM", "haproxy": "SIGTERM", "gunicorn": "SIGQUIT", "gunicorn gthread": "SIGQUIT", "unicorn": "SIGTERM", "starman": "SIGTERM",
+	"nginx": "SIGTERM", "haproxy": "SIGTERM", "gunicorn": "SIGQUIT", "gunicorn gthread": "SIGQUIT", "unicorn": "SIGTERM",
+	"nginx stream": "SIGTERM", "haproxy -Ws": "SIGTERM", "gracefleet": "SIGQUIT", "go-systemd": "SIGQUIT",
 	"caddy": "SIGINT", "puma": "SIGQUIT", "uwsgi": "SIGQUIT", "node": "SIGINT", "python": "SIGINT", "einhorn": "SIGTERM",
 	"gracehttp": "SIGQUIT", "beego": "SIGQUIT", "endless": "SIGQUIT", "overseer": "SIGQUIT", "tableflip": "SIGQUIT",
 	"server_starter": "SIGQUIT", "graceful": "SIGQUIT", "goagain": "SIGINT",

@@ -59,7 +59,10 @@ var versionForm = regexp.MustCompile(`[0-9]+\.[0-9]+(\.[0-9]+)?`)
 // versionOf asks the program; those of this repository speak a protocol only.
 func versionOf(name string) string {
 	k := knowns[name]
-	if k.program == "" {
+	switch {
+	case k.server != "":
+		return "this repository's"
+	case k.program == "":
 		return "its protocol"
 	}
 	out, _ := exec.Command(k.program, k.version).CombinedOutput()
@@ -79,7 +82,8 @@ func writeTable(t *testing.T, rows []programRow) {
 			r.name, r.version, r.dialect, r.drain, r.upgrades, r.seen.Answered()+r.seen.Lost(), r.seen.Lost(), r.control)
 	}
 	b.WriteString("\nKeep-alive clients that stay are left with their old generation (`patient`); `drain.nudge` has the program close idle ones. starman runs\n" +
-		"without keep-alive here, since a kept connection holds one of its workers for good, and is asked 50 and 50 times a second.\n" +
+		"without keep-alive here, since a kept connection holds one of its workers for good, and is asked 50 and 50 times a second; no signal\n" +
+		"that it knows (TERM, INT, HUP, QUIT) cuts a request under way. The gracefleet and go-systemd rows are servers of this repository.\n" +
 		"Caddy is built from its sources; Debian 12 has a version that takes no sockets. So has it of Apache, whose 2.4 takes none at all.\n")
 	if err := os.WriteFile(*table, []byte(b.String()), 0o644); err != nil {
 		t.Fatal(err)
