@@ -286,7 +286,7 @@ func TestPresets(t *testing.T) {
 var wrongSignals = map[string]string{
 	"nginx": "SIGTERM", "haproxy": "SIGTERM", "gunicorn": "SIGQUIT", "gunicorn gthread": "SIGQUIT", "unicorn": "SIGTERM",
 	"nginx stream": "SIGTERM", "haproxy -Ws": "SIGTERM", "gracefleet": "SIGQUIT", "go-systemd": "SIGQUIT",
-	"caddy": "SIGINT", "puma": "SIGQUIT", "uwsgi": "SIGQUIT", "node": "SIGINT", "python": "SIGINT", "einhorn": "SIGTERM",
+	"caddy": "SIGQUIT", "puma": "SIGQUIT", "uwsgi": "SIGQUIT", "node": "SIGINT", "python": "SIGINT", "einhorn": "SIGTERM",
 	"gracehttp": "SIGQUIT", "beego": "SIGQUIT", "endless": "SIGQUIT", "overseer": "SIGQUIT", "tableflip": "SIGQUIT",
 	"server_starter": "SIGQUIT", "graceful": "SIGQUIT", "goagain": "SIGINT",
 }
