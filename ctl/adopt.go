@@ -3,6 +3,7 @@ package ctl
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -77,20 +78,25 @@ func (s *session) adopt(ctx context.Context, c *client, f *spec.File, request *p
 		return err
 	case m.dryRun:
 		s.note("would adopt %s", programText(answer.GetProgram()))
+		s.warnDependents(answer.GetProgram())
 		return s.concludeDry(f.Name, true, nil)
-	case answer.GetUpgrade() == nil:
-		return s.conclude(result{
-			outcome: "unchanged", host: "unchanged", service: f.Name,
-			text: fmt.Sprintf("%s: %s was adopted before", f.Name, programText(answer.GetProgram())),
-		})
 	}
 	if err := s.follow(ctx, c, answer.GetUpgrade(), "promoted", false); err != nil {
 		return err
 	}
 	s.note("adopted %s, which serves on", programText(answer.GetProgram()))
+	s.warnDependents(answer.GetProgram())
 	s.note("next: gracectl upgrade %s", f.Name)
 	s.note("      gracectl delete %s --keep-running   gives it back", f.Name)
 	return nil
+}
+
+// warnDependents says what systemd stops together with the program's unit.
+func (s *session) warnDependents(x *pb.ExternalProgram) {
+	if others := x.GetDependents(); len(others) > 0 {
+		s.note("warning: %s will be stopped with %s, once that is replaced: see systemctl list-dependencies --reverse %s",
+			visible(strings.Join(others, ", ")), visible(x.GetUnit()), visible(x.GetUnit()))
+	}
 }
 
 // programText names an adopted program, such as "/usr/sbin/nginx (nginx.service)".

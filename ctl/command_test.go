@@ -243,8 +243,8 @@ func TestAdopt(t *testing.T) {
 	if r := a.gracectl(t, "adopt", "-f", file, "--pid", "812", "--dry-run"); r.code != ExitWouldChange || !strings.Contains(r.err, "would adopt /usr/sbin/nginx") {
 		t.Errorf("exit %d: %s%s", r.code, r.out, r.err)
 	}
-	a.on(&pb.AdoptServiceRequest{}, &pb.AdoptServiceResponse{Status: look, Program: program})
-	if r := a.gracectl(t, "adopt", "-f", file, "--pid", "812"); r.code != ExitDone || !strings.Contains(r.out, "was adopted before") {
+	program.Dependents = []string{"side.service"}
+	if r := a.gracectl(t, "adopt", "-f", file, "--unit", "nginx"); r.code != ExitDone || !strings.Contains(r.err, "warning: side.service will be stopped with nginx.service") {
 		t.Errorf("exit %d: %s%s", r.code, r.out, r.err)
 	}
 	for _, args := range [][]string{{"--unit", "x"}, {"-f", file}, {"-f", file, "--unit", "x", "--pid", "5"}, {"-f", file, "--unit", ""}, {"-f", file, "--pid", "1"}} {

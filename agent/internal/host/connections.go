@@ -221,9 +221,9 @@ func (s *slot) Accept(ctx context.Context) (again []service.Address, err error) 
 
 func (s *slot) scope() socket.Scope {
 	sc := socket.Scope{PIDs: s.processes}
-	if sc.Cgroup = s.creator(); sc.Cgroup == 0 && s.cgroup != "" {
+	if sc.Cgroups = s.creators(); !s.adopted() && s.cgroup != "" {
 		if id, err := s.cgroup.ID(); err == nil {
-			sc.Cgroup = id
+			sc.Cgroups = []uint64{id}
 		}
 	}
 	for _, l := range s.listeners() {

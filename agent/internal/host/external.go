@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -27,7 +28,7 @@ func (h *Host) FindProgram(ctx context.Context, spec service.Spec, unit string, 
 		if err != nil {
 			return x, notAdoptable(err)
 		}
-		x.PID, x.Unit, x.Triggers = u.PID, u.Name, u.Triggers
+		x.PID, x.Unit, x.Triggers, x.Enabled, x.Dependents = u.PID, u.Name, u.Triggers, u.Enabled, u.Dependents
 	}
 	p, err := shim.Identify(x.PID)
 	if err != nil {
@@ -41,12 +42,31 @@ func (h *Host) FindProgram(ctx context.Context, spec service.Spec, unit string, 
 	if x.Unit == "" {
 		err = startedAgain(ctx, x.PID)
 	}
+	inodes := map[uint64]bool{}
 	for _, sock := range spec.Sockets {
 		if err == nil {
-			_, err = h.listenerOf(ctx, x, sock.Address)
+			var l held
+			l, err = h.listenerOf(ctx, spec.Name, x, sock.Address)
+			inodes[l.Inode] = true
 		}
 	}
+	if err == nil {
+		err = alone(x, inodes)
+	}
 	return x, notAdoptable(err)
+}
+
+// alone refuses a program of which a part that would stay has the listeners, too:
+// it could not be replaced by ending what was named.
+func alone(x supervisor.External, inodes map[uint64]bool) error {
+	family := append([]int{x.PID}, below(x.PID)...)
+	for _, p := range socket.HoldersOf(inodes) {
+		inUnit := x.Unit != "" && (p.PID == 1 || p.Unit == x.Unit)
+		if !inUnit && !slices.Contains(family, p.PID) && p.PID != os.Getpid() {
+			return fmt.Errorf("process %d (%s) has the listeners of process %d as well: adopt that one, if it is its parent, or the unit of both", p.PID, p.Program, x.PID)
+		}
+	}
+	return nil
 }
 
 func notAdoptable(err error) error {
@@ -75,7 +95,7 @@ type held struct {
 }
 
 // listenerOf finds the one socket that listens on an address, in the program.
-func (h *Host) listenerOf(ctx context.Context, x supervisor.External, a service.Address) (held, error) {
+func (h *Host) listenerOf(ctx context.Context, name string, x supervisor.External, a service.Address) (held, error) {
 	if a.Network != service.TCP {
 		return held{}, fmt.Errorf("%s: only tcp listeners can be taken over: stop the program and use gracectl apply", a)
 	}
@@ -99,7 +119,7 @@ func (h *Host) listenerOf(ctx context.Context, x supervisor.External, a service.
 			holder, _ = socket.Holder(l.Inode)
 		}
 		switch {
-		case !ok && h.ownShim(holder.PID):
+		case !ok && (h.ownShim(holder.PID) || runsFor(holder.PID, name)):
 			continue // another slot of the same service
 		case !ok:
 			return held{}, socket.InUse(a, socket.Stranger{Listener: l, Process: holder})
@@ -116,6 +136,12 @@ func (h *Host) listenerOf(ctx context.Context, x supervisor.External, a service.
 	}
 	return held{}, fmt.Errorf("process %d (%s) has %d sockets that listen on %s, which share connections by chance (SO_REUSEPORT): have it open one, and adopt it then",
 		x.PID, x.Program, len(found), a)
+}
+
+// runsFor says whether an agent started a process, for a service.
+func runsFor(pid int, name string) bool {
+	environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+	return err == nil && slices.Contains(strings.Split(string(environ), "\x00"), "GRACEFLEET_SERVICE="+name)
 }
 
 // listensElsewhere helps whoever declared the wrong addresses.
@@ -170,14 +196,14 @@ func (s *slot) takeOver(ctx context.Context, c *shim.Client) error {
 	}()
 	var owners []int
 	for _, sock := range s.intent.Spec.Sockets {
-		f, owner, err := s.host.takeListener(ctx, x, in.Process, sock)
+		f, owner, err := s.host.takeListener(ctx, s.intent.Service, x, in.Process, sock)
 		if err != nil {
 			return err
 		}
 		in.Sockets, in.Files, owners = append(in.Sockets, sock), append(in.Files, f), append(owners, owner)
 	}
 	for i, f := range in.Files { // all or none of them are touched
-		if err := socket.Share(f, in.Sockets[i], owners[i]); err != nil {
+		if _, err := socket.Share(f, in.Sockets[i], owners[i]); err != nil {
 			return err
 		}
 	}
@@ -188,13 +214,14 @@ func (s *slot) takeOver(ctx context.Context, c *shim.Client) error {
 	if err != nil {
 		return errors.Join(err, c.Dismiss(ctx, true))
 	}
+	s.taken = &program
 	s.held.Store(&listeners)
 	s.recognise(ctx)
 	return nil
 }
 
-func (h *Host) takeListener(ctx context.Context, x supervisor.External, p *shim.Process, sock service.Socket) (f *os.File, owner int, err error) {
-	l, err := h.listenerOf(ctx, x, sock.Address)
+func (h *Host) takeListener(ctx context.Context, service string, x supervisor.External, p *shim.Process, sock service.Socket) (f *os.File, owner int, err error) {
+	l, err := h.listenerOf(ctx, service, x, sock.Address)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -262,14 +289,126 @@ func (s *slot) origin(a service.Address) origin {
 	return origin{}
 }
 
-// creator is the cgroup that the slot's connections carry; 0 if it is the shim's.
-func (s *slot) creator() uint64 {
+// creators are the cgroups that the slot's connections carry; none if it is the
+// shim's alone, or cannot be told.
+func (s *slot) creators() []uint64 {
+	var out []uint64
 	for _, a := range s.Addresses() {
-		if o := s.origin(a); o.foreign {
-			return o.cgroup
+		o := s.origin(a)
+		if o.foreign && o.cgroup == 0 {
+			return nil
+		}
+		if o.foreign && !slices.Contains(out, o.cgroup) {
+			out = append(out, o.cgroup)
 		}
 	}
-	return 0
+	return out
+}
+
+// adopted says whether a listener of the slot was made by an adopted program.
+func (s *slot) adopted() bool {
+	return slices.ContainsFunc(s.Addresses(), func(a service.Address) bool { return s.origin(a).foreign })
+}
+
+// Holders are those who would have a place in the groups after the slot is closed:
+// strangers, and whoever else has an adopted listener.
+func (s *slot) Holders(ctx context.Context) []string {
+	var out []string
+	ours := s.host.cookies(s.intent.Service)
+	inodes := map[uint64]bool{}
+	for _, l := range s.listeners() {
+		if l.Socket.Address.Network == service.Unix {
+			continue
+		}
+		ours[l.Cookie] = true
+		if inode, err := inodeOf(l.File); err == nil && s.origin(l.Socket.Address).foreign {
+			inodes[inode] = true
+		}
+	}
+	for _, a := range s.Addresses() {
+		found, err := socket.Foreign(ctx, a, ours)
+		for _, f := range found {
+			if err == nil && f.Address == a && !s.host.ownShim(f.PID) {
+				out = append(out, fmt.Sprintf("process %d (%s), with a socket of its own", f.PID, f.Program))
+			}
+		}
+	}
+	if len(inodes) == 0 {
+		return out
+	}
+	for _, p := range socket.HoldersOf(inodes) {
+		if p.PID != os.Getpid() && !s.host.ownShim(p.PID) {
+			out = append(out, fmt.Sprintf("process %d (%s)", p.PID, p.Program))
+		}
+	}
+	return out
+}
+
+const (
+	// handedOver is how long systemd may take to know of a new main process.
+	handedOver     = 500 * time.Millisecond
+	handedOverPoll = 50 * time.Millisecond
+)
+
+// Successor finds the process to which an adopted program handed over, as on a
+// reload that starts it anew, and takes that in its place.
+func (s *slot) Successor(ctx context.Context) (supervisor.External, bool) {
+	s.opMu.Lock()
+	defer s.opMu.Unlock()
+	if s.intent.External == nil || s.intent.External.Unit == "" {
+		return supervisor.External{}, false
+	}
+	x := *s.intent.External
+	for wait := handedOver; wait > 0 && ctx.Err() == nil; wait -= handedOverPoll {
+		u, err := systemd.Find(ctx, x.Unit)
+		if err != nil && (u.Name == "" || !strings.HasPrefix(u.State, "reloading") && !strings.HasPrefix(u.State, "active")) {
+			return x, false
+		}
+		if err == nil && u.PID != x.PID && s.holdsAll(u.PID) {
+			x.PID = u.PID
+			return x, s.inherit(ctx, &x) == nil
+		}
+		if pause(ctx, handedOverPoll) != nil {
+			break
+		}
+	}
+	return x, false
+}
+
+// holdsAll says whether a process and its descendants have all of the slot's
+// listeners.
+func (s *slot) holdsAll(pid int) bool {
+	held, _ := heldSockets(append([]int{pid}, below(pid)...))
+	for _, l := range s.listeners() {
+		inode, err := inodeOf(l.File)
+		if _, ok := held[inode]; err != nil || !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// inherit has the shim look after another process in place of one that ended.
+func (s *slot) inherit(ctx context.Context, x *supervisor.External) error {
+	p, err := shim.Identify(x.PID)
+	if err != nil {
+		return err
+	}
+	x.StartTime = p.StartTime
+	s.keeper.mu.Lock()
+	program := s.keeper.program
+	s.keeper.mu.Unlock()
+	if program == nil {
+		return errors.New("the program is not known")
+	}
+	err = s.keeper.call(ctx, func(c *shim.Client) error {
+		return c.Inherit(ctx, shim.Inheritance{Program: program, Process: &p})
+	})
+	if err == nil {
+		s.keeper.refreshNow(ctx)
+		s.intent.External = x
+	}
+	return err
 }
 
 // ownerFor is the user whom a new member of a group must belong to: that of an
@@ -295,7 +434,39 @@ func (t *steering) ownerFor(a service.Address) *int {
 	return nil
 }
 
-// Retire has the unit of an adopted program no longer start it.
+// Boot has the unit of an adopted program, and what triggers it, start at boot as
+// they did, or no longer.
+func (h *Host) Boot(ctx context.Context, x supervisor.External, starts bool) error {
+	switch {
+	case x.Unit == "":
+		return nil
+	case starts:
+		return systemd.Enable(ctx, x.Enabled...)
+	}
+	return systemd.Disable(ctx, append([]string{x.Unit}, x.Triggers...)...)
+}
+
+// Retire has the unit of an adopted program no longer start it, and stopped.
 func (h *Host) Retire(ctx context.Context, x supervisor.External) error {
-	return systemd.Retire(ctx, systemd.Unit{Name: x.Unit, Triggers: x.Triggers})
+	if x.Unit == "" {
+		return nil
+	}
+	return errors.Join(h.Boot(ctx, x, false), systemd.Stop(ctx, append(slices.Clone(x.Triggers), x.Unit)...))
+}
+
+// Bury kills what a generation that lost its shim has left running, and removes
+// their cgroups.
+func (h *Host) Bury(ctx context.Context, service string, slot, generation int) error {
+	programs, err := h.generationCgroup(service, generation)
+	if err != nil || programs == "" {
+		return err
+	}
+	if pids, err := programs.Pids(); err == nil && len(pids) > 0 {
+		h.log.Warn("processes that lost their shim are killed", "service", service, "generation", generation, "pids", pids)
+		if err := errors.Join(programs.Kill(), programs.Await(ctx)); err != nil {
+			return err
+		}
+	}
+	shims, err := h.slotCgroup(service, slot)
+	return errors.Join(err, programs.Remove(), shims.Remove())
 }

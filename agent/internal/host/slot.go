@@ -35,8 +35,9 @@ type slot struct {
 	leased  atomic.Int64 // generation that has the slot
 	guarded atomic.Bool
 	origins atomic.Pointer[map[service.Address]origin]
-	foundAt sync.Map   // where in /proc a listener's inode was seen last
-	opMu    sync.Mutex // one Start, Kill or Close at a time
+	taken   *shim.Program // what an adopted program was given to the shim as
+	foundAt sync.Map      // where in /proc a listener's inode was seen last
+	opMu    sync.Mutex    // one Start, Kill or Close at a time
 }
 
 // Open starts the slot's shim, unless Prepare has, and has it create the sockets.
@@ -59,6 +60,11 @@ func (h *Host) Open(ctx context.Context, in supervisor.SlotIntent) (supervisor.S
 		return nil, startError(err)
 	}
 	s.keeper = keep(s, client)
+	if s.taken != nil {
+		s.keeper.mu.Lock()
+		s.keeper.program = s.taken
+		s.keeper.mu.Unlock()
+	}
 	return s, nil
 }
 

@@ -137,6 +137,9 @@ func (t *steering) Close(ctx context.Context, number int, s supervisor.Slot, aft
 	delete(t.slots, number)
 	attached := t.attach()
 	t.mu.Unlock()
+	for _, a := range going.Addresses() {
+		t.ownerFor(a) // nobody else's, as soon as that can be
+	}
 	return errors.Join(err, attached, going.remove(ctx))
 }
 

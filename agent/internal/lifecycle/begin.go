@@ -4,6 +4,8 @@ func (s *State) begin(e Event) error {
 	switch {
 	case s.Upgrading():
 		return ErrUpgrading
+	case e.Kind == KindAdopt && e.Policy.Alone:
+		return ErrNotAlone
 	case e.Kind == KindAdopt && (s.Live() > 0 || s.Promoted != 0):
 		return ErrHasOwn
 	case s.Halted && e.Kind != KindAdopt:
@@ -18,6 +20,9 @@ func (s *State) begin(e Event) error {
 		return ErrTooMany
 	}
 	a := s.Active()
+	if a != nil && a.External && alone(e.Policy, a) {
+		return ErrNotAlone // there would be no way back to it
+	}
 	next := Generation{State: Starting, Policy: e.Policy, Alone: alone(e.Policy, a), External: e.Kind == KindAdopt}
 	if s.goingBack() {
 		return ErrClosing

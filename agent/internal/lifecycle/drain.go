@@ -108,10 +108,14 @@ func (s *State) halt(e Event) error {
 	}
 	for i := range s.Generations {
 		g := &s.Generations[i]
-		if g.State.Ended() {
-			continue
+		switch {
+		case g.State.Ended():
+		case g.External && e.Type == HaltOwn:
+			g.Ending = Stopped
+			g.abandon()
+		default:
+			g.haltAt(e.At, now)
 		}
-		g.haltAt(e.At, now)
 	}
 	return nil
 }

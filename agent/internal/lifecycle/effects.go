@@ -30,6 +30,9 @@ const (
 	Kill
 	// AwaitFull watches the queue of a slot that nobody serves yet; Fault.
 	AwaitFull
+	// Boot has the unit of an adopted program start it at the next boot or, with
+	// Force, no longer.
+	Boot
 	// Release closes an ended generation's slot once that harms nobody; Stranded,
 	// Released.
 	Release
@@ -98,6 +101,11 @@ func (s *State) effectsOf(g *Generation, weighted bool) []Effect {
 		out = append(out, w)
 	case g.State == Active || g.State == Standby:
 		out = append(out, of(Oversee))
+	}
+	if g.External && g.Ready {
+		b := of(Boot)
+		b.Force = g.State == Draining
+		out = append(out, b)
 	}
 	if g.State == Draining {
 		out = append(out, s.drainEffects(g, of, weighted)...)

@@ -14,6 +14,7 @@ const (
 	Resume                           // run the last promoted generation again
 	EndOldest                        // tell the oldest draining generation to end
 	LetGo                            // give up an adopted program, which runs on: Message
+	HaltOwn                          // halt, and give up an adopted program: the host goes down
 )
 
 // Facts. Those about a generation or instance that is no longer there change

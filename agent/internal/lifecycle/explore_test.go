@@ -142,7 +142,7 @@ func (w world) questions(s State) []Event {
 	out = append(out, begin)
 	if strings.Contains(w.name, "external") {
 		begin.Kind, begin.Plan = KindAdopt, Plan{}
-		out = append(out, begin, Event{Type: LetGo})
+		out = append(out, begin, Event{Type: LetGo}, Event{Type: HaltOwn})
 	}
 	for _, g := range s.Generations {
 		back := begin
@@ -381,7 +381,7 @@ func wish(s *State) (Event, bool) {
 			f.Type = Exited
 		case Release:
 			f.Type = Released
-		case Oversee, Refuse, AwaitFull:
+		case Oversee, Refuse, AwaitFull, Boot:
 			continue
 		case Watch:
 			if s.Upgrade.State != UpgradeCanary || s.Upgrade.StepSaw[s.Upgrade.Step-1] >= s.Upgrade.Plan.MinConnections {

@@ -132,7 +132,7 @@ func (p *player) given(t *testing.T, words []string) {
 }
 
 var eventNames = map[string]EventType{
-	"let-go": LetGo, "promote": Promote, "step": PromoteStep, "abort": Abort, "halt": Halt, "halt-now": HaltNow, "resume": Resume,
+	"let-go": LetGo, "halt-own": HaltOwn, "promote": Promote, "step": PromoteStep, "abort": Abort, "halt": Halt, "halt-now": HaltNow, "resume": Resume,
 	"end-oldest": EndOldest, "booted": Booted, "started": Started, "start-failed": StartFailed, "ready": BecameReady,
 	"exited": Exited, "saw": Saw, "quiesced": Quiesced, "idle": Idle, "stranded": Stranded, "released": Released, "fault": Fault,
 }
@@ -247,7 +247,7 @@ func phaseName(p Phase) string {
 func underWay(effects []Effect) string {
 	names := map[EffectKind]string{
 		Run: "run", AwaitReady: "await ready", Watch: "watch", Oversee: "oversee", Quiesce: "quiesce", HoldOff: "hold off", Refuse: "refuse", AwaitFull: "await full",
-		Count: "count", Signal: "signal", Kill: "kill", Release: "release",
+		Count: "count", Signal: "signal", Kill: "kill", Release: "release", Boot: "boot",
 	}
 	var out []string
 	for _, e := range effects {

@@ -16,6 +16,7 @@ var (
 	ErrNoneDraining   = errors.New("no generation is draining")
 	ErrAdopting       = errors.New("a running program is being adopted, which ends in a moment")
 	ErrHasOwn         = errors.New("it has generations of its own")
+	ErrNotAlone       = errors.New("an adopted program runs beside its successor until that has proved itself: upgrade.overlap: none is for the agent's own")
 	ErrNotExternal    = errors.New("its program was not adopted")
 )
 
@@ -44,7 +45,7 @@ func (s *State) command(e Event) error {
 		return s.promoteStep(e)
 	case Abort:
 		return s.abort(e)
-	case Halt, HaltNow:
+	case Halt, HaltNow, HaltOwn:
 		return s.halt(e)
 	case Resume:
 		return s.resume(e)

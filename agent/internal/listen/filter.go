@@ -31,10 +31,11 @@ func guard(fd int) error {
 		&unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]})
 }
 
-// Unguard lets everybody in. A socket without a guard is left as it is.
+// Unguard lets everybody in. A socket without a guard is left as it is, as is one
+// that cannot have any (multipath TCP).
 func Unguard(f *os.File) error {
 	err := Control(f, func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0) })
-	if errors.Is(err, unix.ENOENT) {
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) {
 		return nil
 	}
 	return os.NewSyscallError("detach the filter of "+f.Name(), err)

@@ -39,5 +39,5 @@ func toExternal(x *supervisor.External) *pb.ExternalProgram {
 	if x == nil {
 		return nil
 	}
-	return &pb.ExternalProgram{Pid: int32(x.PID), Path: text(x.Program), Unit: text(x.Unit), Triggers: texts(x.Triggers)}
+	return &pb.ExternalProgram{Pid: int32(x.PID), Path: text(x.Program), Unit: text(x.Unit), Triggers: texts(x.Triggers), Dependents: texts(x.Dependents)}
 }

@@ -108,8 +108,18 @@ func (s *server) relisten(r relistenRequest) error {
 	return listen.Listen(h.file, r.Backlog)
 }
 
-// inherit takes over what a dead shim left: its sockets and its process.
+// inherit takes over what a dead shim left: its sockets and its process. Later, a
+// process that another inherited one handed over to.
 func (s *server) inherit(r inheritRequest, files []*os.File) error {
+	if c := s.state.Current; c != nil && c.Inherited && !c.Alive() && r.Process != nil && len(r.Sockets)+len(files) == 0 {
+		s.state.Past = append(s.state.Past, *c)
+		if err := s.inheritProcess(r); err != nil {
+			return err
+		}
+		s.program = r.Program
+		s.emit(Event{Kind: EventStarted, PID: r.Process.PID})
+		return nil
+	}
 	if len(files) != len(r.Sockets) || len(s.sockets) > 0 || s.state.Current != nil {
 		closeAll(files)
 		return fmt.Errorf("inherit %d sockets with %d descriptors: only a new shim can, with one for each", len(r.Sockets), len(files))

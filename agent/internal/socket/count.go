@@ -28,10 +28,10 @@ type Count struct {
 
 // Scope says which connections belong to a slot.
 type Scope struct {
-	// Cgroup is the id (the inode of the directory) of the cgroup in which the
+	// Cgroups are the ids (the inodes of the directories) of the cgroups in which the
 	// slot's listeners were created; accepted connections inherit it, whoever
-	// holds them. 0 if there is none.
-	Cgroup uint64
+	// holds them. None if there is none.
+	Cgroups []uint64
 	// Addresses of the slot. Only tcp and unix have connections.
 	Addresses []service.Address
 	// Paths are the private names of the slot's unix sockets.

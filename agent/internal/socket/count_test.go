@@ -95,8 +95,8 @@ func scopes(t testing.TB, a service.Address, cgroup uint64, processes ...*player
 		return out
 	}
 	return map[string]Scope{
-		"cgroup":      {Cgroup: cgroup, Addresses: []service.Address{a}},
-		"descriptors": {Cgroup: cgroup, Addresses: []service.Address{a}, PIDs: pids, lacks: features{cgroupFilter: true}},
+		"cgroup":      {Cgroups: []uint64{cgroup}, Addresses: []service.Address{a}},
+		"descriptors": {Cgroups: []uint64{cgroup}, Addresses: []service.Address{a}, PIDs: pids, lacks: features{cgroupFilter: true}},
 	}
 }
 
@@ -208,8 +208,8 @@ func TestCountsOfTwoSlotsAreApart(t *testing.T) {
 		}
 	}
 	clients.do("close", 70)
-	eventually(t, "the first slot to be empty", func() bool { return count(t, Scope{Cgroup: id1, Addresses: []service.Address{a}}).Open == 0 })
-	if n := count(t, Scope{Cgroup: id2, Addresses: []service.Address{a}}); n.Open != 30 {
+	eventually(t, "the first slot to be empty", func() bool { return count(t, Scope{Cgroups: []uint64{id1}, Addresses: []service.Address{a}}).Open == 0 })
+	if n := count(t, Scope{Cgroups: []uint64{id2}, Addresses: []service.Address{a}}); n.Open != 30 {
 		t.Errorf("the second slot has %+v", n)
 	}
 }
@@ -237,7 +237,7 @@ func TestUnknownIsNotZero(t *testing.T) {
 	udp := fresh(t, service.UDP, "127.0.0.1")
 	for name, s := range map[string]Scope{
 		"no cgroup, no processes": {Addresses: []service.Address{a}},
-		"udp":                     {Cgroup: 1, Addresses: []service.Address{udp}},
+		"udp":                     {Cgroups: []uint64{1}, Addresses: []service.Address{udp}},
 	} {
 		if n := count(t, s); n.Known {
 			t.Errorf("%s: %+v is said to be known", name, n)
@@ -248,7 +248,7 @@ func TestUnknownIsNotZero(t *testing.T) {
 func TestCountTellsClosingAndPending(t *testing.T) {
 	a := fresh(t, service.TCP, "127.0.0.1")
 	f := open(t, a, "")
-	s := Scope{Cgroup: ownCgroup(t), Addresses: []service.Address{a}}
+	s := Scope{Cgroups: []uint64{ownCgroup(t)}, Addresses: []service.Address{a}}
 	queued := dial(t, "tcp", local4(a))
 	if _, err := queued.Write([]byte("12345")); err != nil {
 		t.Fatal(err)
@@ -338,7 +338,7 @@ func BenchmarkDestroyed(b *testing.B) {
 	a := fresh(b, service.TCP, "127.0.0.1")
 	p := play(b, "acceptor", "", open(b, a, ""), 0)
 	clients := play(b, "client", local4(a), nil, 0)
-	s := Scope{Cgroup: ownCgroup(b), Addresses: []service.Address{a}, PIDs: func() []int { return []int{p.cmd.Process.Pid} }}
+	s := Scope{Cgroups: []uint64{ownCgroup(b)}, Addresses: []service.Address{a}, PIDs: func() []int { return []int{p.cmd.Process.Pid} }}
 	var spent time.Duration
 	for b.Loop() {
 		clients.do("open", 1000)

@@ -58,8 +58,13 @@ func (s Scope) listInet(conns map[uint64]connection) (known bool, err error) {
 // visitInet calls visit with each tcp connection of the scope; known is false
 // where they cannot be told.
 func (s Scope) visitInet(visit func(*inetSock)) (known bool, err error) {
-	if s.Cgroup != 0 && !s.lacks.cgroupFilter {
-		err := s.visitBy(s.Cgroup, visit)
+	if len(s.Cgroups) > 0 && !s.lacks.cgroupFilter {
+		var err error
+		for _, id := range s.Cgroups {
+			if err = s.visitBy(id, visit); err != nil {
+				break
+			}
+		}
 		// Kernels before 5.9 do not know the filter.
 		if err == nil || !errors.Is(err, unix.EINVAL) {
 			return err == nil, err

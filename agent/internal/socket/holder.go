@@ -21,6 +21,22 @@ func Holder(inode uint64) (Process, bool) {
 	return p, ok
 }
 
+// HoldersOf finds every process that holds one of some sockets, as far as this user
+// may look.
+func HoldersOf(inodes map[uint64]bool) []Process {
+	var out []Process
+	for _, pid := range pids() {
+		sockets, _ := HeldBy(pid)
+		for ino := range sockets {
+			if inodes[ino] {
+				out = append(out, describe(pid))
+				break
+			}
+		}
+	}
+	return out
+}
+
 // holders scans /proc once; of several holders the lowest pid counts.
 func holders(inodes map[uint64]bool) map[uint64]Process {
 	found := map[uint64]Process{}

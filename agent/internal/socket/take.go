@@ -32,23 +32,33 @@ func Take(pidfd, number int, inode uint64, name string) (*os.File, error) {
 	return f, nil
 }
 
-// Share makes a listener that somebody else opened the member of a group which
-// sockets of its owner can join, and steers all connections to it. Its program
-// notices nothing. One that has a group stays in it.
+// Share makes a listener that somebody else opened the member of a group, and steers
+// all connections to it. Its program notices nothing. One that has a group stays in
+// it. It returns the user whose sockets can join.
 //
 // SO_REUSEPORT can be set late, but the kernel makes the group only when a second
 // member listens (inet_reuseport_add_sock). Here that is one which drops
 // everything: a connection that meets it in the few microseconds before the
 // program is attached is asked for again by its sender.
-func Share(f *os.File, s service.Socket, owner int) error {
-	grouped, err := getsockopt(f, unix.SOL_SOCKET, unix.SO_REUSEPORT)
+//
+// The group is made the agent's: another process of the program's user could join
+// it otherwise. Multipath TCP keeps the owner of its subflow, whatever is said.
+func Share(f *os.File, s service.Socket, owner int) (int, error) {
+	protocol, err := getsockopt(f, unix.SOL_SOCKET, unix.SO_PROTOCOL)
+	if err == nil && protocol == unix.IPPROTO_TCP {
+		owner, err = os.Geteuid(), listen.Own(f, os.Geteuid())
+	}
+	grouped := 0
+	if err == nil {
+		grouped, err = getsockopt(f, unix.SOL_SOCKET, unix.SO_REUSEPORT)
+	}
 	if err == nil && grouped == 0 {
 		err = group(f, s, owner)
 	}
 	if err != nil {
-		return fmt.Errorf("share the listener on %s: %w", s.Address, err)
+		return 0, fmt.Errorf("share the listener on %s: %w", s.Address, err)
 	}
-	return nil
+	return owner, nil
 }
 
 func group(f *os.File, s service.Socket, owner int) error {

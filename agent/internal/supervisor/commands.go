@@ -256,7 +256,7 @@ func (s *Supervisor) Drain(ctx context.Context, name string) error {
 	err = o.do(ctx, func() error {
 		return o.attempt(func() error {
 			o.rec.Returns = o.rec.Returns || !o.rec.State.Halted
-			return o.command(lifecycle.Event{Type: lifecycle.Halt})
+			return o.command(lifecycle.Event{Type: lifecycle.HaltOwn})
 		})
 	})
 	for err == nil {

@@ -38,8 +38,13 @@ type Host interface {
 	// FindProgram finds what is to be adopted: the main process of a unit, or a
 	// process; ErrNotAdoptable when it does not listen where the specification says.
 	FindProgram(ctx context.Context, spec service.Spec, unit string, pid int) (External, error)
-	// Retire has the unit of an adopted program no longer start it, and stop it.
+	// Boot has the unit of an adopted program start at boot as it did, or no longer.
+	Boot(ctx context.Context, x External, starts bool) error
+	// Retire does the latter, and has the unit stopped.
 	Retire(ctx context.Context, x External) error
+	// Bury kills what a generation has left running whose slot's keeper is no more,
+	// where that can be told.
+	Bury(ctx context.Context, service string, slot, generation int) error
 	// Vet says whether what a specification runs is there and can run, and the
 	// version its artifact was pushed with.
 	Vet(ctx context.Context, spec service.Spec) (version string, err error)
@@ -79,8 +84,16 @@ type External struct {
 	Program   string `json:"program"`    // path of its executable
 	// Unit would start it again; empty when it was adopted by its pid.
 	Unit string `json:"unit,omitempty"`
-	// Triggers are the units that start Unit.
+	// Triggers are the units that start Unit, Enabled those of all that did so at boot
+	// when it was adopted.
 	Triggers []string `json:"triggers,omitempty"`
+	Enabled  []string `json:"enabled,omitempty"`
+	// Dependents are units that are stopped with Unit.
+	Dependents []string `json:"dependents,omitempty"`
+	// Replaced says that the agent's own program has taken its place in the generation,
+	// Retired that Unit was told to give it up.
+	Replaced bool `json:"replaced,omitempty"`
+	Retired  bool `json:"retired,omitempty"`
 }
 
 // String names it in messages.
@@ -109,6 +122,13 @@ type Slot interface {
 	// Follow reports what the program says of itself until ctx ends.
 	Follow(ctx context.Context, instance int, fn func(Saying)) error
 	Signal(ctx context.Context, instance int, op string, sig int, stop bool) error
+	// Successor finds the process to which an adopted program handed over when it
+	// ended, as its unit knows it, and takes that in its place.
+	Successor(ctx context.Context) (x External, ok bool)
+	// Holders are the processes beside the agent's that hold a listener of the slot,
+	// and the strangers in its groups: until there are none, closing it would move
+	// others' places.
+	Holders(ctx context.Context) []string
 	// Leftovers are the processes that outlived the program which started them.
 	Leftovers() []int
 	// Kill ends the program and everything it started, and returns when it has.

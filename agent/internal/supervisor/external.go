@@ -16,6 +16,9 @@ func (s *Supervisor) Adopt(ctx context.Context, r AdoptRequest) (AdoptResult, er
 	if err := r.Spec.Validate(); err != nil {
 		return AdoptResult{}, err
 	}
+	if r.Spec.Upgrade.NoOverlap {
+		return AdoptResult{}, fmt.Errorf("%w: %w", ErrNotAdoptable, lifecycle.ErrNotAlone)
+	}
 	s.declare.Lock()
 	defer s.declare.Unlock()
 	if o, err := s.find(r.Spec.Name); err == nil {
@@ -26,11 +29,14 @@ func (s *Supervisor) Adopt(ctx context.Context, r AdoptRequest) (AdoptResult, er
 	if err := s.addressesFree(ctx, r.Spec); err != nil {
 		return AdoptResult{}, err
 	}
-	version, err := s.host.Vet(ctx, r.Spec)
+	x, err := s.host.FindProgram(ctx, r.Spec, r.Unit, r.PID)
 	if err != nil {
 		return AdoptResult{}, err
 	}
-	x, err := s.host.FindProgram(ctx, r.Spec, r.Unit, r.PID)
+	version, err := s.host.Vet(ctx, r.Spec)
+	if r.DryRun && errors.Is(err, ErrArtifactNotFound) {
+		err = nil // it is pushed only in earnest
+	}
 	if err != nil {
 		return AdoptResult{}, err
 	}
@@ -57,10 +63,15 @@ func (o *owner) adoptedBefore(ctx context.Context, r AdoptRequest) (res AdoptRes
 			return o.explain(lifecycle.ErrHasOwn)
 		}
 		res.Status, done = o.status(), q != nil
-		if p := o.rec.generation(res.Status.Active); p != nil && p.External != nil {
+		if q == nil {
+			return nil
+		}
+		again, err := o.answered(q)
+		if p := o.rec.generation(again.Upgrade.To); p != nil && p.External != nil {
 			res.Program = *p.External
 		}
-		return nil
+		res.Upgrade = &again.Upgrade
+		return err
 	})
 	return res, done, err
 }
@@ -111,34 +122,86 @@ func (r *record) takenBy(g *lifecycle.Generation) *External {
 	return r.externalOf(g)
 }
 
-// leftUnit is the adopted program in whose place an instance is started: it ended
-// untold, and its unit must not start it beside the agent's.
+// handedOver notes the process in which an adopted program goes on.
+func (o *owner) handedOver(e lifecycle.Effect, x External) {
+	if p := o.rec.generation(e.Generation); p != nil {
+		p.External = &x
+	}
+	o.vitals(e.Generation).pid = x.PID
+	o.notice(e.Generation, false, fmt.Sprintf("the adopted program handed over to process %d", x.PID))
+	o.saveOrder()
+}
+
+// leftUnit is the adopted program in whose place an instance runs that is ready: it
+// ended untold, and its unit must not start it beside the agent's.
 func (o *owner) leftUnit(e lifecycle.Effect) *External {
 	g, p := o.rec.State.Generation(e.Generation), o.rec.generation(e.Generation)
-	if g == nil || g.External || p == nil {
+	if g == nil || g.External || p == nil || p.External == nil || p.External.Replaced {
 		return nil
 	}
 	return p.External
 }
 
-// succeed makes the agent's program the only one of the generation.
-func (o *owner) succeed(ctx context.Context, generation int, x External) {
-	if x.Unit != "" {
-		o.retire(ctx, generation, x)
+// succeed makes the agent's program the only one of the generation, once it has
+// proved itself.
+func (o *owner) succeed(e lifecycle.Effect) {
+	x := o.leftUnit(e)
+	if x == nil {
+		return
 	}
-	o.post(ctx, func() {
-		if p := o.rec.generation(generation); p != nil {
-			p.External = nil
+	replaced := *x
+	replaced.Replaced = true
+	o.rec.generation(e.Generation).External = &replaced
+	o.saveOrder()
+	o.aside(e.Slot, func(ctx context.Context) { o.retire(ctx, e.Generation, *x) })
+}
+
+// aside does something that the slot's next effects wait for.
+func (o *owner) aside(slot int, f func(ctx context.Context)) {
+	t := &task{cancel: func() {}, done: make(chan struct{})}
+	o.ending[slot] = append(o.ending[slot], t)
+	go func() {
+		defer close(t.done)
+		f(o.ctx)
+	}()
+}
+
+// boot decides who starts an adopted program at the next boot: its unit, until it is
+// superseded.
+func (o *owner) boot(e lifecycle.Effect) func(context.Context) {
+	x := o.rec.externalOf(o.rec.State.Generation(e.Generation))
+	return func(ctx context.Context) {
+		if x == nil || x.Unit == "" {
+			return
 		}
-		if err := o.save(); err != nil {
-			o.saveLater()
+		if err := o.host.Boot(ctx, *x, !e.Force); err != nil && ctx.Err() == nil {
+			o.post(ctx, func() { o.notice(e.Generation, true, fmt.Sprintf("%s at boot: %v", x.Unit, err)) })
 		}
-		o.publish()
-	})
+	}
+}
+
+// bootedBeside is what a reboot makes of adopted programs: one that nothing had
+// replaced is its unit's, and any other's unit is not to start it any more.
+func (o *owner) bootedBeside() {
+	for i := range o.rec.Generations {
+		p := &o.rec.Generations[i]
+		switch {
+		case p.External == nil || p.External.Replaced || p.External.Retired || o.rec.State.Halted:
+		case p.Number == o.rec.State.Promoted:
+			o.rec.State.Promoted = 0
+			o.notice(p.Number, true, fmt.Sprintf("the host restarted before an upgrade had replaced %v: whoever started it does so again; gracectl adopt takes it over", *p.External))
+		case p.Good:
+			number, x := p.Number, *p.External
+			o.aside(0, func(ctx context.Context) { o.retire(ctx, number, x) })
+		}
+	}
 }
 
 // retire has a unit give its program up for good.
 func (o *owner) retire(ctx context.Context, generation int, x External) {
+	if x.Unit == "" {
+		return
+	}
 	err := o.host.Retire(ctx, x)
 	if ctx.Err() != nil {
 		return
@@ -147,6 +210,12 @@ func (o *owner) retire(ctx context.Context, generation int, x External) {
 		if err != nil {
 			o.notice(generation, true, fmt.Sprintf("%s may start its program again: %v", x.Unit, err))
 			return
+		}
+		if p := o.rec.generation(generation); p != nil && p.External != nil {
+			retired := *p.External
+			retired.Retired = true
+			p.External = &retired
+			o.saveOrder()
 		}
 		o.notice(generation, false, x.Unit+" is disabled and told to stop: the service is graced's from now on")
 	})

@@ -202,7 +202,7 @@ func (o *owner) past() []lifecycle.Past {
 // good generations can be returned to. An adopted program can only while it runs:
 // nothing has proved that the agent can start it.
 func (o *owner) good(p *pastGeneration) bool {
-	return p.Good && p.Spec != nil && (p.External == nil || o.rec.State.Revivable(p.Number))
+	return p.Good && p.Spec != nil && (p.External == nil || p.External.Replaced || o.rec.State.Revivable(p.Number))
 }
 
 func (o *owner) notice(generation int, warning bool, message string) {

@@ -40,6 +40,7 @@ func (o *owner) awaitReady(e lifecycle.Effect, sl *openSlot) func(context.Contex
 		}
 		o.post(ctx, func() {
 			o.fact(lifecycle.Event{Type: lifecycle.BecameReady, Generation: e.Generation, Instance: e.Instance})
+			o.succeed(e)
 		})
 	}
 }

@@ -3,6 +3,7 @@ package supervisor
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -99,7 +100,35 @@ func (o *owner) park(ctx context.Context, e lifecycle.Effect, slot Slot) (steer.
 	if err := slot.Handshaken(ctx); err != nil && ctx.Err() == nil {
 		o.log.Warn("handshakes cannot be listed", "slot", e.Slot, "error", err)
 	}
+	if err := o.awaitAlone(ctx, e, slot); err != nil {
+		return steer.Order{}, err
+	}
 	return o.askClose(ctx, e.Slot)
+}
+
+// holdersEvery is how often it is looked who holds a slot's sockets: the kernel has
+// no event for that.
+const holdersEvery = time.Second
+
+// awaitAlone waits until the agent is the last to hold the slot: what others have
+// keeps its place in the groups, and would take that of another slot.
+func (o *owner) awaitAlone(ctx context.Context, e lifecycle.Effect, slot Slot) error {
+	told := false
+	for {
+		holders := slot.Holders(ctx)
+		if len(holders) == 0 {
+			return context.Cause(ctx)
+		}
+		if !told {
+			told = true
+			o.post(ctx, func() {
+				o.notice(e.Generation, true, fmt.Sprintf("its slot stays open, without new connections, until nobody else has its listeners: %s", strings.Join(holders, ", ")))
+			})
+		}
+		if err := sleep(ctx, holdersEvery); err != nil {
+			return err
+		}
+	}
 }
 
 // closeLimit bounds the closing of a slot, which no longer ends half-way.

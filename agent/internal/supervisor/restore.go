@@ -45,14 +45,12 @@ func (s *Supervisor) restore(ctx context.Context, rec record) error {
 
 // booted starts a service anew: nothing of before is left.
 func (o *owner) booted() {
-	if g := o.rec.State.Generation(o.rec.State.Promoted); g != nil && o.rec.externalOf(g) != nil {
-		o.notice(g.Number, true, fmt.Sprintf("the host restarted before an upgrade had replaced %v: whoever started it does so again; gracectl adopt takes it over", o.rec.externalOf(g)))
-	}
 	o.rec.BootID = o.host.BootID()
 	o.rec.Order = steer.Order{}
 	if o.rec.Returns {
 		o.rec.Returns, o.rec.State.Halted = false, false
 	}
+	o.bootedBeside()
 	spec, _ := o.rec.spec(o.rec.State.Promoted)
 	o.fact(lifecycle.Event{Type: lifecycle.Booted, ID: newID(), Policy: policyOf(spec)})
 	o.settle()
@@ -120,6 +118,7 @@ func (o *owner) adopt(found map[int]foundSlot) error {
 func (o *owner) adoptGeneration(g lifecycle.Generation, f foundSlot, there bool) {
 	switch {
 	case !there && !g.State.Ended():
+		o.aside(g.Slot, func(ctx context.Context) { o.bury(ctx, g.Slot, g.Number) })
 		o.notice(g.Number, true, "nobody keeps its slot any more: its program is started again")
 		o.fact(lifecycle.Event{Type: lifecycle.Exited, Generation: g.Number, Instance: g.Instance, Message: Exit{Unknown: true}.String()})
 	case !there || !f.runs || f.current.Number < g.Instance:
@@ -145,5 +144,13 @@ func (o *owner) adoptInstance(g lifecycle.Generation, i Instance) {
 	}
 	if i.Ready {
 		o.fact(lifecycle.Event{Type: lifecycle.BecameReady, Generation: g.Number, Instance: i.Number})
+	}
+}
+
+// bury ends what a generation without a keeper has left: nobody could stop it any
+// more, and its listeners have places in the groups.
+func (o *owner) bury(ctx context.Context, slot, generation int) {
+	if err := o.host.Bury(ctx, o.name, slot, generation); err != nil && ctx.Err() == nil {
+		o.log.Error("what a generation left running could not be killed", "generation", generation, "error", err)
 	}
 }

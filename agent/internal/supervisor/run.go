@@ -14,7 +14,7 @@ import (
 func (o *owner) run(e lifecycle.Effect, sl *openSlot) func(context.Context) {
 	spec, known := o.rec.spec(e.Program)
 	vacated := o.vacated(e)
-	unit := o.leftUnit(e)
+	adopted := o.rec.externalOf(o.rec.State.Generation(e.Generation)) != nil
 	return func(ctx context.Context) {
 		slot, err := sl.wait(ctx)
 		if err != nil {
@@ -48,10 +48,7 @@ func (o *owner) run(e lifecycle.Effect, sl *openSlot) func(context.Context) {
 			return
 		}
 		o.post(ctx, func() { o.started(e, pid) })
-		if unit != nil {
-			o.succeed(ctx, e.Generation, *unit)
-		}
-		o.attend(ctx, e, slot)
+		o.attend(ctx, e, slot, adopted)
 	}
 }
 
@@ -71,8 +68,9 @@ func (o *owner) started(e lifecycle.Effect, pid int) {
 	o.fact(lifecycle.Event{Type: lifecycle.Started, Generation: e.Generation, Instance: e.Instance})
 }
 
-// attend listens to a running instance and reports its end.
-func (o *owner) attend(ctx context.Context, e lifecycle.Effect, slot Slot) {
+// attend listens to a running instance and reports its end. An adopted program may
+// hand over to another process: that is no end.
+func (o *owner) attend(ctx context.Context, e lifecycle.Effect, slot Slot, adopted bool) {
 	follow, stop := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	go func() {
@@ -82,6 +80,14 @@ func (o *owner) attend(ctx context.Context, e lifecycle.Effect, slot Slot) {
 		})
 	}()
 	exit, err := slot.Await(ctx, e.Instance)
+	for adopted && err == nil {
+		x, ok := slot.Successor(ctx)
+		if !ok {
+			break
+		}
+		o.post(ctx, func() { o.handedOver(e, x) })
+		exit, err = slot.Await(ctx, e.Instance)
+	}
 	stop()
 	<-ended
 	if ctx.Err() != nil {

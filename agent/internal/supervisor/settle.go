@@ -294,6 +294,8 @@ func (o *owner) effect(e lifecycle.Effect) func(context.Context) {
 		return o.kill(e, sl)
 	case lifecycle.AwaitFull:
 		return o.awaitFull(e, sl)
+	case lifecycle.Boot:
+		return o.boot(e)
 	case lifecycle.Release:
 		return o.release(e, sl)
 	}

@@ -103,7 +103,10 @@ func (o *owner) show(p *pastGeneration, g *lifecycle.Generation, weights map[int
 	out := Generation{
 		Number: p.Number, State: p.State, Artifact: p.Artifact, Version: p.Version, Restarts: p.Restarts,
 		Exit: p.Exit, CreatedAt: p.CreatedAt, ReadyAt: p.ReadyAt, EndedAt: p.EndedAt, RollbackOf: p.RollbackOf,
-		Reason: p.Reason, Message: p.Message, Good: o.good(p), External: p.External,
+		Reason: p.Reason, Message: p.Message, Good: o.good(p),
+	}
+	if p.External != nil && !p.External.Replaced {
+		out.External = p.External
 	}
 	if p.Spec != nil {
 		out.Spec = *p.Spec

@@ -87,7 +87,7 @@ func (o *owner) explain(err error) error {
 		return fmt.Errorf("%w: service %q is stopped: gracectl start %s", ErrWrongState, o.name, o.name)
 	case errors.Is(err, lifecycle.ErrHasOwn):
 		return fmt.Errorf("%w: service %q: %w: gracectl delete %s, or adopt the program under another name", ErrWrongState, o.name, err, o.name)
-	case errors.Is(err, lifecycle.ErrAdopting), errors.Is(err, lifecycle.ErrNotExternal),
+	case errors.Is(err, lifecycle.ErrAdopting), errors.Is(err, lifecycle.ErrNotAlone), errors.Is(err, lifecycle.ErrNotExternal),
 		errors.Is(err, lifecycle.ErrNotReady), errors.Is(err, lifecycle.ErrNoStep), errors.Is(err, lifecycle.ErrRunning),
 		errors.Is(err, lifecycle.ErrClosing), errors.Is(err, lifecycle.ErrNothingToStart), errors.Is(err, lifecycle.ErrNoneDraining):
 		return fmt.Errorf("%w: service %q: %w", ErrWrongState, o.name, err)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,27 +20,49 @@ const limit = 10 * time.Second
 type Unit struct {
 	Name string // with its suffix
 	PID  int    // of its main process
+	// State is ActiveState and SubState, such as "active running".
+	State string
 	// Triggers are the units that start it again: its sockets, timers and paths.
 	Triggers []string
+	// Dependents are stopped with it.
+	Dependents []string
+	// Enabled are those of it and its Triggers that start at boot.
+	Enabled []string
 }
 
-// ErrNotRunning is Find's answer for a unit that has no main process.
+// ErrNotRunning is Find's answer for a unit that has no main process; the unit is
+// filled in.
 var ErrNotRunning = errors.New("it is not running")
 
 // nameForm is what systemd allows in the name of a service (systemd.unit(5)), and
 // no option.
 var nameForm = regexp.MustCompile(`\A[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]{0,254}\z`)
 
+const properties = "Id,LoadState,ActiveState,SubState,MainPID,TriggeredBy,RequiredBy,BoundBy,ConsistsOf,UnitFileState"
+
 // Find asks for a running service. A name without a suffix is one of a service.
 func Find(ctx context.Context, name string) (Unit, error) {
 	if !nameForm.MatchString(name) {
 		return Unit{}, fmt.Errorf("%q is not the name of a unit", name)
 	}
-	out, err := systemctl(ctx, "show", "-p", "Id,LoadState,ActiveState,MainPID,TriggeredBy", "--", name)
+	out, err := systemctl(ctx, "show", "-p", properties, "--", name)
 	if err != nil {
 		return Unit{}, err
 	}
-	return parse(name, out)
+	u, err := parse(name, out)
+	if err != nil {
+		return u, err
+	}
+	for _, trigger := range u.Triggers {
+		state, err := systemctl(ctx, "show", "-p", "UnitFileState", "--value", "--", trigger)
+		if err != nil {
+			return u, err
+		}
+		if strings.TrimSpace(state) == "enabled" {
+			u.Enabled = append(u.Enabled, trigger)
+		}
+	}
+	return u, nil
 }
 
 // parse reads KEY=VALUE lines.
@@ -50,27 +73,44 @@ func parse(name, show string) (Unit, error) {
 			is[key] = value
 		}
 	}
-	u := Unit{Name: is["Id"], Triggers: strings.Fields(is["TriggeredBy"])}
+	u := Unit{Name: is["Id"], State: is["ActiveState"] + " " + is["SubState"], Triggers: strings.Fields(is["TriggeredBy"])}
 	u.PID, _ = strconv.Atoi(is["MainPID"])
+	for _, dependent := range strings.Fields(is["RequiredBy"] + " " + is["BoundBy"] + " " + is["ConsistsOf"]) {
+		if !strings.HasSuffix(dependent, ".target") && !slices.Contains(u.Triggers, dependent) {
+			u.Dependents = append(u.Dependents, dependent)
+		}
+	}
+	if is["UnitFileState"] == "enabled" {
+		u.Enabled = []string{u.Name}
+	}
 	switch {
 	case is["LoadState"] == "not-found":
 		return Unit{}, fmt.Errorf("there is no unit %s", name)
 	case !strings.HasSuffix(u.Name, ".service"):
 		return Unit{}, fmt.Errorf("%s is not a service", u.Name)
-	case u.PID == 0 || is["ActiveState"] != "active":
-		return Unit{}, fmt.Errorf("%s: %w (it is %s)", u.Name, ErrNotRunning, is["ActiveState"])
+	case u.PID == 0 || (is["ActiveState"] != "active" && is["ActiveState"] != "reloading"):
+		return u, fmt.Errorf("%s: %w (it is %s)", u.Name, ErrNotRunning, is["ActiveState"])
 	}
 	return u, nil
 }
 
-// Retire disables a unit with what triggers it and has all of them stopped, now
-// and at the next boot. It returns once systemd has begun to. A unit that cannot be
-// disabled, since nothing enabled it, is stopped all the same; the error says so.
-func Retire(ctx context.Context, u Unit) error {
-	names := append(append([]string{"--"}, u.Triggers...), u.Name)
-	_, disabled := systemctl(ctx, append([]string{"disable"}, names...)...)
-	_, stopped := systemctl(ctx, append([]string{"stop", "--no-block"}, names...)...)
-	return errors.Join(disabled, stopped)
+// Disable has units no longer start at boot. What nothing enables is left as it is.
+func Disable(ctx context.Context, units ...string) error { return change(ctx, "disable", units) }
+
+// Enable has units start at boot.
+func Enable(ctx context.Context, units ...string) error { return change(ctx, "enable", units) }
+
+// Stop has units stopped. It returns once systemd has begun to.
+func Stop(ctx context.Context, units ...string) error {
+	return change(ctx, "stop", append([]string{"--no-block"}, units...))
+}
+
+func change(ctx context.Context, verb string, units []string) error {
+	if len(units) == 0 {
+		return nil
+	}
+	_, err := systemctl(ctx, append([]string{verb}, units...)...)
+	return err
 }
 
 func systemctl(ctx context.Context, args ...string) (string, error) {
@@ -81,7 +121,7 @@ func systemctl(ctx context.Context, args ...string) (string, error) {
 	c.Stdout, c.Stderr = &out, &words
 	if err := c.Run(); err != nil {
 		if said := strings.TrimSpace(words.String()); said != "" {
-			err = fmt.Errorf("%s", said)
+			err = errors.New(said)
 		}
 		return "", fmt.Errorf("systemctl %s: %w", args[0], err)
 	}

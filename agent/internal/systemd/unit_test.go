@@ -10,14 +10,18 @@ import (
 )
 
 func TestParse(t *testing.T) {
-	const running = "MainPID=812\nId=web.service\nTriggeredBy=web.socket web.timer\nLoadState=loaded\nActiveState=active\n"
+	const running = "MainPID=812\nId=web.service\nTriggeredBy=web.socket web.timer\nLoadState=loaded\nActiveState=active\nSubState=running\n" +
+		"RequiredBy=multi-user.target side.service\nConsistsOf=part.service web.socket\nUnitFileState=enabled\n"
 	for name, c := range map[string]struct {
 		show string
 		want Unit
 		text string // of the error
 	}{
-		"running":   {show: running, want: Unit{Name: "web.service", PID: 812, Triggers: []string{"web.socket", "web.timer"}}},
-		"alone":     {show: strings.Replace(running, "web.socket web.timer", "", 1), want: Unit{Name: "web.service", PID: 812}},
+		"running": {show: running, want: Unit{
+			Name: "web.service", PID: 812, State: "active running", Triggers: []string{"web.socket", "web.timer"},
+			Dependents: []string{"side.service", "part.service"}, Enabled: []string{"web.service"},
+		}},
+		"alone":     {show: "MainPID=812\nId=web.service\nLoadState=loaded\nActiveState=reloading\nSubState=reload\n", want: Unit{Name: "web.service", PID: 812, State: "reloading reload"}},
 		"not there": {show: "MainPID=0\nId=web.service\nLoadState=not-found\nActiveState=inactive\n", text: "there is no unit web"},
 		"stopped":   {show: "MainPID=0\nId=web.service\nLoadState=loaded\nActiveState=inactive\n", text: "it is inactive"},
 		"failing":   {show: strings.Replace(running, "=active", "=activating", 1), text: "it is activating"},

@@ -1608,7 +1608,9 @@ type ExternalProgram struct {
 	// Systemd service that started it; empty when none would start it again.
 	Unit string `protobuf:"bytes,3,opt,name=unit,proto3" json:"unit,omitempty"`
 	// Units that start that one.
-	Triggers      []string `protobuf:"bytes,4,rep,name=triggers,proto3" json:"triggers,omitempty"`
+	Triggers []string `protobuf:"bytes,4,rep,name=triggers,proto3" json:"triggers,omitempty"`
+	// Units that are stopped with that one.
+	Dependents    []string `protobuf:"bytes,5,rep,name=dependents,proto3" json:"dependents,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1667,6 +1669,13 @@ func (x *ExternalProgram) GetUnit() string {
 func (x *ExternalProgram) GetTriggers() []string {
 	if x != nil {
 		return x.Triggers
+	}
+	return nil
+}
+
+func (x *ExternalProgram) GetDependents() []string {
+	if x != nil {
+		return x.Dependents
 	}
 	return nil
 }
@@ -3077,12 +3086,15 @@ const file_gracefleet_v1_service_proto_rawDesc = "" +
 	"\x14AdoptServiceResponse\x124\n" +
 	"\x06status\x18\x01 \x01(\v2\x1c.gracefleet.v1.ServiceStatusR\x06status\x128\n" +
 	"\aprogram\x18\x02 \x01(\v2\x1e.gracefleet.v1.ExternalProgramR\aprogram\x120\n" +
-	"\aupgrade\x18\x03 \x01(\v2\x16.gracefleet.v1.UpgradeR\aupgrade\"g\n" +
+	"\aupgrade\x18\x03 \x01(\v2\x16.gracefleet.v1.UpgradeR\aupgrade\"\x87\x01\n" +
 	"\x0fExternalProgram\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\x05R\x03pid\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12\x12\n" +
 	"\x04unit\x18\x03 \x01(\tR\x04unit\x12\x1a\n" +
-	"\btriggers\x18\x04 \x03(\tR\btriggers\"'\n" +
+	"\btriggers\x18\x04 \x03(\tR\btriggers\x12\x1e\n" +
+	"\n" +
+	"dependents\x18\x05 \x03(\tR\n" +
+	"dependents\"'\n" +
 	"\x11GetServiceRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"J\n" +
 	"\x12GetServiceResponse\x124\n" +
