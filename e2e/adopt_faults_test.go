@@ -28,12 +28,20 @@ func TestAdoptWorker(t *testing.T) {
 	s.address = "127.0.0.1:" + strconv.Itoa(harness.FreePort(t))
 	s.spec = strings.ReplaceAll(adoptable, "ADDRESS", "tcp://"+s.address)
 	master := s.startLegacy(t, "python3", "-c", "import socket,os,signal\ns=socket.socket(); s.setsockopt(socket.SOL_SOCKET,socket.SO_REUSEADDR,1)\n"+
-		"s.bind(('127.0.0.1',int('ADDRESS'.split(':')[1]))); s.listen()\n"+
-		"if os.fork()==0:\n import ctypes; ctypes.CDLL(None).prctl(1,9)\n while True: s.accept()\nos.wait()")
+		"s.bind(('127.0.0.1',int('ADDRESS'.split(':')[1])))\n"+
+		"if os.fork()==0: signal.pause()\ns.listen(); os.wait()")
 	worker := strings.Fields(s.workersOf(t, master.pid()))
 	if len(worker) != 1 {
 		t.Fatalf("workers %q", worker)
 	}
+	pid, err := strconv.Atoi(worker[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		kill(t, int32(pid))
+		gone(t, []int{pid})
+	})
 	r := s.Ctl(t, "adopt", "-f", s.Spec(t, s.yaml("v1")), "--pid", worker[0])
 	if r.Code != 1 || !strings.Contains(r.Stderr, "process "+strconv.Itoa(master.Process.Pid)) {
 		t.Errorf("a worker is adopted: %v", r)
@@ -147,10 +155,10 @@ func TestAdoptedRefusesAndReturns(t *testing.T) {
 	dir := t.TempDir()
 	program := filepath.Join(dir, "program")
 	script := "#!/bin/sh\n[ -e " + dir + "/ok ] || exit 3\nexec " + harness.Program(t, "plain", "v1") + "\n"
-	if err := os.WriteFile(program, []byte(script), 0o755); err != nil { //nolint:gosec // it is to run
+	if err := os.WriteFile(program, []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // and to be found
+	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	s.CtlOK(t, "adopt", "-f", s.Spec(t, "name: web\nartifact: "+program+"\n"+s.spec), "--pid", strconv.Itoa(old.Process.Pid))

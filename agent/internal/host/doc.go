@@ -5,7 +5,8 @@
 //   - host.go: the machine; vet.go: what can be known before a start
 //   - slot.go: opening, adopting and closing a slot; spawn.go: its shim
 //   - keeper.go: the connection to a slot's shim, and its replacement
-//   - external.go: a program that runs already is found, and its listeners taken over
+//   - external.go: a program that runs already, and its unit; takeover.go: its listeners
+//     are taken over; succession.go: who has them after it
 //   - launch.go, files.go: from a specification to a program; identity.go: its user
 //   - program.go: start, signal, kill, await, follow, reload
 //   - steering.go: the switch between slots; public.go: paths of unix sockets
