@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
 	"github.com/gracefleet/gracefleet/e2e/harness"
@@ -95,6 +96,24 @@ func TestGoingBackWithoutOverlap(t *testing.T) {
 	}
 }
 
+// As long as the new slot is not there, connections go to the old one: its program is
+// not told to end before.
+func TestWithoutOverlapOnASlowHost(t *testing.T) {
+	s := &service{Agent: harness.StartSlow(t, 300*time.Millisecond), t: t, folder: "runtime"}
+	s.address = fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
+	s.spec = strings.NewReplacer("ADDRESS", "tcp://"+s.address, "upgrade: {soak: 0s}", "upgrade: {overlap: none}").Replace(signalDrain) +
+		"args: [-lock, " + t.TempDir() + "/lock, -lame-duck, 100ms]\n"
+	digest := s.push("v2")
+	s.Apply(t, s.yaml("v1"))
+	l := s.load(rate()/2, rate()/2, nil)
+	s.await(1, pb.Generation_STATE_ACTIVE)
+	answered(t, l, 1)
+	s.upgrade(digest, 0)
+	s.awaitUpgrade(pb.Upgrade_STATE_SUCCEEDED)
+	answered(t, l, 100)
+	unharmed(t, l)
+}
+
 // An old generation that does not end is cut at the limit.
 func TestOverlapLimit(t *testing.T) {
 	s := start(t, "bad", "args: [-mode, ignore-term]\n"+strings.Replace(signalDrain, "upgrade: {soak: 0s}", "upgrade: {overlap: none, overlap_limit: 300ms}", 1))
@@ -118,6 +137,27 @@ func TestWhatNeedsOverlap(t *testing.T) {
 	}
 	if now := harness.Active(s.Status(t, "web")); now.GetPid() != pid {
 		t.Errorf("active is %v, it was process %d", now, pid)
+	}
+}
+
+// So is a lock.
+func TestOwnLockIsShown(t *testing.T) {
+	lock := t.TempDir() + "/lock"
+	s := start(t, "runtime", signalDrain+"args: [-lock, "+lock+"]\n")
+	st := s.Await(t, "web", func(st *pb.ServiceStatus) bool { return len(st.GetService().GetWarnings()) > 0 }, awaitLimit)
+	if w := strings.Join(st.GetService().GetWarnings(), "; "); !strings.Contains(w, "has a lock on "+lock) || !strings.Contains(w, "overlap: none") {
+		t.Errorf("the status warns of %q", w)
+	}
+}
+
+// One in the generation's own directory hinders nobody.
+func TestPrivateLock(t *testing.T) {
+	s := start(t, "runtime", signalDrain+"args: [-lock, '{generation_dir}/lock']\n")
+	for range 2 {
+		s.CtlOK(t, "restart", "web")
+		if w := s.Status(t, "web").GetService().GetWarnings(); len(w) > 0 {
+			t.Errorf("the status warns of %q", w)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ package harness
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -28,14 +29,15 @@ type Agent struct {
 	// Socket is the path of its API.
 	Socket string
 
-	t     testing.TB
-	flags []string
-	as    *syscall.SysProcAttr // nil: as the test itself
-	log   log
-	cmd   *exec.Cmd
-	ended chan error // has what Wait returned
-	conn  *grpc.ClientConn
-	specs int
+	t      testing.TB
+	binary string
+	flags  []string
+	as     *syscall.SysProcAttr // nil: as the test itself
+	log    log
+	cmd    *exec.Cmd
+	ended  chan error // has what Wait returned
+	conn   *grpc.ClientConn
+	specs  int
 }
 
 // Start runs an agent in fresh directories, with additional flags of graced. It
@@ -48,7 +50,31 @@ func Start(t testing.TB, flags ...string) *Agent {
 
 func start(t testing.TB, as *syscall.SysProcAttr, flags []string) *Agent {
 	t.Helper()
-	Binary(t, "graced")
+	return startBinary(t, Binary(t, "graced"), as, flags)
+}
+
+// StartSlow is Start for an agent on a host so busy that each shim takes a while to
+// come up.
+func StartSlow(t testing.TB, shimDelay time.Duration) *Agent {
+	t.Helper()
+	dir := t.TempDir()
+	// The agent looks for its shim beside itself.
+	graced, err := os.ReadFile(Binary(t, "graced"))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "graced"), graced, 0o755) //nolint:gosec // it is to run
+	}
+	script := fmt.Sprintf("#!/bin/bash\nsleep %f\nexec -a graced-shim %s \"$@\"\n", shimDelay.Seconds(), Binary(t, "graced-shim"))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "graced-shim"), []byte(script), 0o755) //nolint:gosec // and so is this
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return startBinary(t, filepath.Join(dir, "graced"), nil, nil)
+}
+
+func startBinary(t testing.TB, binary string, as *syscall.SysProcAttr, flags []string) *Agent {
+	t.Helper()
 	// In /tmp, since the path of a unix socket has at most 107 bytes.
 	dir, err := os.MkdirTemp("/tmp", "gf")
 	if err == nil {
@@ -57,7 +83,7 @@ func start(t testing.TB, as *syscall.SysProcAttr, flags []string) *Agent {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &Agent{Dir: dir, Socket: filepath.Join(dir, "r", "graced.sock"), t: t, flags: flags, as: as}
+	a := &Agent{Dir: dir, Socket: filepath.Join(dir, "r", "graced.sock"), binary: binary, t: t, flags: flags, as: as}
 	t.Cleanup(a.cleanup)
 	a.start(t)
 	return a
@@ -72,7 +98,7 @@ func (a *Agent) start(t testing.TB) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a.cmd = exec.Command(Binary(t, "graced"), append([]string{
+	a.cmd = exec.Command(a.binary, append([]string{
 		"--state-dir", filepath.Join(a.Dir, "s"), "--runtime-dir", filepath.Join(a.Dir, "r"), "--log-level", "debug",
 	}, a.flags...)...)
 	a.cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+path)

@@ -11,6 +11,6 @@
 //   - program.go: start, signal, kill, await, follow, reload
 //   - steering.go: the switch between slots; public.go: paths of unix sockets
 //   - private.go: probes over the private path; pidfile.go: the stable pid file
-//   - inspect.go: what programs do to their slots
+//   - inspect.go: what programs do to their slots; locks.go: what they have locked
 //   - connections.go: queues and counts; processes.go: who belongs to a program
 package host

@@ -80,3 +80,30 @@ func mustOverlap(r UpgradeRequest, spec service.Spec) error {
 	}
 	return e
 }
+
+// heirOf is the slot to which a generation's connections go that makes room; nil
+// for any other, whose connections have gone already.
+func (o *owner) heirOf(generation int) *openSlot {
+	g := o.rec.State.Generation(generation)
+	if g == nil || g.CutAt == 0 || !o.rec.State.Upgrading() {
+		return nil
+	}
+	next := o.rec.State.Generation(o.rec.State.Upgrade.To)
+	if next == nil || next.Slot == 0 {
+		return nil
+	}
+	return o.entry(next.Slot)
+}
+
+// steered returns once connections go to a slot that is being opened: a program
+// that is told to end before would leave some in its queue.
+func (o *owner) steered(ctx context.Context, heir *openSlot) error {
+	if heir == nil {
+		return nil
+	}
+	if _, err := heir.wait(ctx); err != nil {
+		return err
+	}
+	// The owner steers in the turn in which the slot has opened.
+	return o.do(ctx, func() error { return nil })
+}

@@ -145,6 +145,8 @@ type Slot interface {
 	Queued(ctx context.Context) (int, error)
 	// Undeclared are the addresses on which the program listens by itself.
 	Undeclared() ([]service.Address, error)
+	// Locks are the files that the program has locked against a second copy.
+	Locks() ([]string, error)
 	// AwaitFull returns when so many percent of a queue of the slot are taken.
 	AwaitFull(ctx context.Context, percent int) (queued, limit int, err error)
 	// AwaitQueued returns when a connection waits on the slot.

@@ -15,9 +15,10 @@ import (
 const holdOffPatience = time.Second
 
 func (o *owner) quiesce(e lifecycle.Effect, sl *openSlot) func(context.Context) {
+	heir := o.heirOf(e.Generation)
 	return func(ctx context.Context) {
 		slot, err := sl.wait(ctx)
-		if err != nil {
+		if err != nil || o.steered(ctx, heir) != nil {
 			return
 		}
 		if err := slot.Quiesce(ctx); err != nil {

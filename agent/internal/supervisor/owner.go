@@ -50,6 +50,7 @@ type vitals struct {
 	count  *Count
 	cause  string // why it is not ready yet
 	errno  int    // of an execution that failed
+	locks  []string
 	own    []service.Address
 }
 

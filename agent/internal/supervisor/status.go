@@ -59,6 +59,9 @@ func (o *owner) warnings() []string {
 	for _, g := range o.rec.State.Generations {
 		if v := o.live[g.Number]; v != nil && g.State == lifecycle.Active && !g.Policy.Alone {
 			out = append(out, ownListeners(g.Number, v.own)...)
+			for _, path := range v.locks {
+				out = append(out, fmt.Sprintf("generation %d has a lock on %s, which the next one cannot take beside it: put the file into {generation_dir}, or set upgrade.overlap: none", g.Number, path))
+			}
 		}
 		switch {
 		case g.State == lifecycle.Standby && !g.Ready:

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -129,16 +130,18 @@ func (o *owner) oversee(e lifecycle.Effect, sl *openSlot) func(context.Context) 
 	}
 }
 
-// lookForOwn notes the ports that a program opened by itself: no copy of it can,
-// beside it, which is better known before the next upgrade.
+// lookForOwn notes the ports that a program opened by itself, and the files that it
+// has locked: no copy of it can, beside it, which is better known before the next
+// upgrade.
 func (o *owner) lookForOwn(ctx context.Context, e lifecycle.Effect, slot Slot) {
 	own, err := slot.Undeclared()
-	if err != nil {
-		o.log.Debug("a program's own listeners cannot be listed", "generation", e.Generation, "error", err)
-		return
+	locks, lockErr := slot.Locks()
+	if err := errors.Join(err, lockErr); err != nil {
+		o.log.Debug("a program's own listeners and locks cannot be listed", "generation", e.Generation, "error", err)
 	}
 	o.post(ctx, func() {
-		o.vitals(e.Generation).own = own
+		v := o.vitals(e.Generation)
+		v.own, v.locks = own, locks
 		o.publish()
 	})
 }
