@@ -61,11 +61,11 @@ func StartSlow(t testing.TB, shimDelay time.Duration) *Agent {
 	// The agent looks for its shim beside itself.
 	graced, err := os.ReadFile(Binary(t, "graced"))
 	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, "graced"), graced, 0o755) //nolint:gosec // it is to run
+		err = os.WriteFile(filepath.Join(dir, "graced"), graced, 0o755)
 	}
 	script := fmt.Sprintf("#!/bin/bash\nsleep %f\nexec -a graced-shim %s \"$@\"\n", shimDelay.Seconds(), Binary(t, "graced-shim"))
 	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, "graced-shim"), []byte(script), 0o755) //nolint:gosec // and so is this
+		err = os.WriteFile(filepath.Join(dir, "graced-shim"), []byte(script), 0o755)
 	}
 	if err != nil {
 		t.Fatal(err)
