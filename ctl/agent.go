@@ -34,7 +34,7 @@ func (s *session) connect(ctx context.Context) (*client, error) {
 	if err := knock(ctx, target); err != nil {
 		return nil, err
 	}
-	conn, err := api.Dial(target, grpc.WithChainUnaryInterceptor(limitCall))
+	conn, err := s.dial(target)
 	if err != nil {
 		return nil, err
 	}
@@ -49,11 +49,32 @@ func (s *session) connect(ctx context.Context) (*client, error) {
 		return s.client, nil
 	}
 	info, err := s.client.agent.GetAgentInfo(ctx, &pb.GetAgentInfoRequest{})
+	if api.ReasonOf(err) == pb.Reason_REASON_PERMISSION {
+		s.host = target // all that such a caller may know
+		return s.client, nil
+	}
 	if err != nil {
 		return nil, err
 	}
 	s.host = info.GetAgent().GetHost()
 	return s.client, nil
+}
+
+// dial prepares the connection: by the local socket, or by mutual TLS.
+func (s *session) dial(target string) (*grpc.ClientConn, error) {
+	limit := grpc.WithChainUnaryInterceptor(limitCall)
+	if strings.HasPrefix(target, "unix:") || strings.HasPrefix(target, "/") {
+		return api.Dial(target, limit)
+	}
+	t := s.tls
+	for variable, to := range map[string]*string{
+		"GRACECTL_TLS_CERT": &t.CertFile, "GRACECTL_TLS_KEY": &t.KeyFile, "GRACECTL_TLS_CA": &t.CAFile, "GRACECTL_AGENT_ID": &t.AgentID,
+	} {
+		if *to == "" {
+			*to = s.stdio.Getenv(variable)
+		}
+	}
+	return api.DialTLS(target, t, limit)
 }
 
 // limitCall bounds one question to an agent, so that one that hangs is noticed.
