@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/gracefleet/gracefleet/api"
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
@@ -75,6 +77,18 @@ func (s *session) dial(target string) (*grpc.ClientConn, error) {
 		}
 	}
 	return api.DialTLS(target, t, limit)
+}
+
+const turnedAwayWords = "no connection that both sides trust: the agent does not accept your certificate (its log says why), or is not the one that --tls-ca, the host's name or --agent-id stand for: "
+
+// turnedAway says whether one of the two sides did not accept the other's
+// certificate: to try again is in vain. gRPC has no code for it.
+func turnedAway(err error) bool {
+	if status.Code(err) != codes.Unavailable {
+		return false
+	}
+	text := err.Error()
+	return strings.Contains(text, "remote error: tls: ") || strings.Contains(text, "authentication handshake failed: tls: ") || strings.Contains(text, "authentication handshake failed: x509: ")
 }
 
 // limitCall bounds one question to an agent, so that one that hangs is noticed.

@@ -31,11 +31,13 @@ type Agent struct {
 	t     testing.TB
 	flags []string
 	as    *syscall.SysProcAttr // nil: as the test itself
-	log   log
-	cmd   *exec.Cmd
-	ended chan error // has what Wait returned
-	conn  *grpc.ClientConn
-	specs int
+	// network is the namespace that it lives in; empty: the test's own.
+	network string
+	log     log
+	cmd     *exec.Cmd
+	ended   chan error // has what Wait returned
+	conn    *grpc.ClientConn
+	specs   int
 }
 
 // Start runs an agent in fresh directories, with additional flags of graced. It
@@ -43,10 +45,10 @@ type Agent struct {
 // test fails if anything is left of them.
 func Start(t testing.TB, flags ...string) *Agent {
 	t.Helper()
-	return start(t, nil, flags)
+	return start(t, nil, "", flags)
 }
 
-func start(t testing.TB, as *syscall.SysProcAttr, flags []string) *Agent {
+func start(t testing.TB, as *syscall.SysProcAttr, network string, flags []string) *Agent {
 	t.Helper()
 	Binary(t, "graced")
 	// In /tmp, since the path of a unix socket has at most 107 bytes.
@@ -57,7 +59,7 @@ func start(t testing.TB, as *syscall.SysProcAttr, flags []string) *Agent {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &Agent{Dir: dir, Socket: filepath.Join(dir, "r", "graced.sock"), t: t, flags: flags, as: as}
+	a := &Agent{Dir: dir, Socket: filepath.Join(dir, "r", "graced.sock"), t: t, flags: flags, as: as, network: network}
 	t.Cleanup(a.cleanup)
 	a.start(t)
 	return a

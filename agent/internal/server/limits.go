@@ -26,6 +26,8 @@ const (
 	maxConnectionsPerUser = 256
 	handshakeTimeout      = 5 * time.Second
 	// Over the network, apart from the local socket, which is never locked out.
+	lingerTimeout          = time.Second // after a handshake that failed
+	lingerBytes            = 64 << 10
 	maxRemoteConnections   = 512
 	maxConnectionsPerCert  = 32
 	maxHandshakes          = 64

@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc/credentials"
 )
@@ -57,6 +59,9 @@ func (c *remoteCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials
 	defer cancel()
 	conn := tls.Server(raw, c.config)
 	err = conn.HandshakeContext(ctx)
+	if err != nil && ctx.Err() == nil {
+		linger(raw)
+	}
 	counted.leave()
 	if err != nil {
 		c.server.log.Warn("a caller was turned away in the handshake", "from", raw.RemoteAddr().String(), "error", err)
@@ -77,6 +82,16 @@ func (c *remoteCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials
 		return nil, nil, errors.Join(err, let.Close())
 	}
 	return let, caller, nil
+}
+
+// linger lets a client that was turned away read why: with bytes of it unread, a
+// close would be a reset, which overtakes the alert.
+func linger(raw net.Conn) {
+	c, ok := raw.(*net.TCPConn)
+	if !ok || c.CloseWrite() != nil || c.SetReadDeadline(time.Now().Add(lingerTimeout)) != nil {
+		return
+	}
+	_, _ = io.CopyN(io.Discard, c, lingerBytes)
 }
 
 // trusts says whether a connection's certificate counts now.

@@ -92,8 +92,6 @@ func (s *Server) Recheck() {
 // Policy is the one that holds now. It is not changed.
 func (s *Server) Policy() *access.Policy { return s.rule.Load().policy }
 
-func (s *Server) policy() *access.Policy { return s.rule.Load().policy }
-
 // era ends with the policy that holds now.
 func (s *Server) era() context.Context { return s.rule.Load().over }
 
