@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -45,6 +46,7 @@ type agent struct {
 	host       *host.Host
 	supervisor *supervisor.Supervisor
 	rotations  *rotations
+	network    *network // nil without one
 
 	capabilities []server.Capability
 
@@ -93,26 +95,35 @@ func (a *agent) run(ctx context.Context) error {
 	if a.config.Drain {
 		return a.drain(ctx)
 	}
-	l, err := listenLocal(a.config.Socket)
+	l, err := listenLocal(a.config.Socket, a.config.Access.policy().Groups)
 	if err != nil {
 		return err
 	}
-	if err := a.restore(ctx); err != nil {
-		l.Close()
-		return err
+	n, err := openNetwork(ctx, a.config)
+	if err != nil {
+		return errors.Join(err, l.Close())
 	}
-	srv := server.New(server.Options{Supervisor: a.supervisor, Store: a.store, Info: a.info, Log: a.log.Named("server")})
+	policy, err := n.policy(a.config)
+	if err == nil {
+		err = a.restore(ctx)
+	}
+	if err != nil {
+		return errors.Join(err, l.Close(), n.close())
+	}
+	a.network = n
+	srv := server.New(server.Options{Supervisor: a.supervisor, Store: a.store, Info: a.info, Policy: policy, Log: a.log.Named("server")})
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	served := make(chan error, 1)
-	go func() { served <- srv.Serve(serving, l) }()
+	go func() { served <- srv.Serve(serving, l, n.remote()) }()
 	var tidied sync.WaitGroup
+	tidied.Go(func() { a.follow(serving, n, srv) })
 	tidied.Go(func() { a.housekeeping(serving) })
 	if os.Getpid() == 1 {
 		tidied.Go(func() { reapOrphans(serving) })
 	}
 
-	a.log.Info("ready", "socket", a.config.Socket, "state_dir", a.config.StateDir, "version", a.config.Version, "pid", os.Getpid())
+	a.log.Info("ready", "socket", a.config.Socket, "listen", n.address(), "state_dir", a.config.StateDir, "version", a.config.Version, "pid", os.Getpid())
 	notify(a.log, "READY=1\nSTATUS=serving "+a.config.Socket)
 	select {
 	case err = <-served:
@@ -192,7 +203,7 @@ func (a *agent) info() server.Info {
 	return server.Info{
 		Host: hostname, Version: a.config.Version, StateID: a.store.ID(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
 		Kernel: kernelRelease(), Started: a.started, PID: os.Getpid(), Capabilities: a.capabilities,
-		Degraded: append([]string(nil), a.degraded...), StateDir: a.config.StateDir, RuntimeDir: a.config.RuntimeDir,
+		Degraded: append(slices.Clone(a.degraded), a.network.warnings()...), StateDir: a.config.StateDir, RuntimeDir: a.config.RuntimeDir,
 	}
 }
 

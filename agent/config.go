@@ -9,6 +9,9 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/hashicorp/go-hclog"
+
+	"github.com/gracefleet/gracefleet/agent/internal/access"
+	"github.com/gracefleet/gracefleet/agent/internal/certs"
 )
 
 // Config is what an agent is told. Empty fields take DefaultConfig's values.
@@ -19,6 +22,11 @@ type Config struct {
 	Socket    string `yaml:"socket"`
 	LogLevel  string `yaml:"log_level"`
 	LogFormat string `yaml:"log_format"` // text or json
+	// Listen is HOST:PORT of the API on the network; empty keeps it on the host.
+	Listen string      `yaml:"listen"`
+	TLS    certs.Files `yaml:"tls"`
+	// Access says who may do what.
+	Access Access `yaml:"access"`
 	// StopServices drains every service when the agent is told to end, as for
 	// PID 1 of a container. By default services stay.
 	StopServices bool `yaml:"stop_services"`
@@ -26,12 +34,35 @@ type Config struct {
 	// next agent starts the services again.
 	Drain bool `yaml:"-"`
 
+	// File is where the configuration came from; Access is read anew when it changes.
+	File string `yaml:"-"`
 	// ShimBinary is graced-shim; by default the one beside the agent.
 	ShimBinary string `yaml:"-"`
 	// Version of the agent, for info.
 	Version string `yaml:"-"`
 	// Log takes the agent's own log.
 	Log hclog.Logger `yaml:"-"`
+}
+
+// Access is the policy of a host, as its administrator writes it.
+type Access struct {
+	// TrustDomain of identities in certificates; the agent's own one's if empty.
+	TrustDomain string `yaml:"trust_domain"`
+	// Labels of this host, to which roles may be confined.
+	Labels map[string]string      `yaml:"labels"`
+	Roles  map[string]access.Role `yaml:"roles"`
+	// Groups of this host's users may use the local socket, each with a role. Without
+	// any, the group gracefleet has the role operator.
+	Groups       map[string]string `yaml:"groups"`
+	Certificates []access.Mapping  `yaml:"certificates"`
+}
+
+func (a Access) policy() *access.Policy {
+	p := &access.Policy{TrustDomain: a.TrustDomain, Labels: a.Labels, Roles: a.Roles, Groups: a.Groups, Certificates: a.Certificates}
+	if p.Groups == nil {
+		p.Groups = map[string]string{socketGroup: "operator"}
+	}
+	return p
 }
 
 // DefaultConfigFile is read when no file is named, if it is there.
@@ -103,6 +134,9 @@ func (c *Config) complete() error {
 			return err
 		}
 		*p = abs
+	}
+	if err := c.Access.policy().Validate(); err != nil {
+		return fmt.Errorf("configuration: access: %w", err)
 	}
 	if n := len(c.Socket); n > 107 {
 		return fmt.Errorf("socket path %s has %d bytes, the kernel takes at most 107: choose a shorter one", c.Socket, n)

@@ -4,6 +4,7 @@
 //   - config.go: what an agent is told, from flags, environment and file
 //   - agent.go: Run
 //   - listen.go: the local socket
+//   - network.go: the agent on the network, and who may do what there
 //   - housekeeping.go: what is tidied up in the background
 //   - orphans.go: what falls to the first process of a container
 //   - notify.go: systemd

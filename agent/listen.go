@@ -14,12 +14,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// socketGroup may use the local socket, where the host has such a group.
+// socketGroup may use the local socket as an operator, where the host has such a
+// group and the configuration names no other.
 const socketGroup = "gracefleet"
 
-// listenLocal opens the API's unix socket: for its owner and group, nobody else.
-// A socket that an agent died on is replaced.
-func listenLocal(path string) (net.Listener, error) {
+// listenLocal opens the API's unix socket: for its owner and, where the agent is
+// root, for the groups that have a role. A file has one group, so with several
+// everybody may connect, and whoever has no role is turned away then. A socket that
+// an agent died on is replaced.
+func listenLocal(path string, groups map[string]string) (net.Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("local socket: %w", err)
 	}
@@ -33,14 +36,33 @@ func listenLocal(path string) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("local socket: %w", err)
 	}
-	if g, err := user.LookupGroup(socketGroup); err == nil && os.Geteuid() == 0 {
-		if gid, err := strconv.Atoi(g.Gid); err == nil {
-			if err := os.Chown(path, 0, gid); err != nil {
-				return nil, errors.Join(fmt.Errorf("local socket: %w", err), l.Close())
+	if err := openTo(path, gids(groups)); err != nil {
+		return nil, errors.Join(fmt.Errorf("local socket: %w", err), l.Close())
+	}
+	return l, nil
+}
+
+// gids are those of the groups that the host has.
+func gids(groups map[string]string) []int {
+	var out []int
+	for name := range groups {
+		if g, err := user.LookupGroup(name); err == nil {
+			if gid, err := strconv.Atoi(g.Gid); err == nil {
+				out = append(out, gid)
 			}
 		}
 	}
-	return l, nil
+	return out
+}
+
+func openTo(path string, gids []int) error {
+	switch {
+	case os.Geteuid() != 0 || len(gids) == 0:
+		return nil
+	case len(gids) == 1:
+		return os.Chown(path, 0, gids[0])
+	}
+	return os.Chmod(path, 0o666)
 }
 
 func removeStale(path string) error {

@@ -40,7 +40,7 @@ func Dial(target string, options ...grpc.DialOption) (*grpc.ClientConn, error) {
 func socketPath(target string) (string, error) {
 	path, ok := strings.CutPrefix(target, "unix:")
 	if !ok {
-		return "", fmt.Errorf("agent %q: only the local socket is supported yet: use unix:PATH, such as unix:%s", target, DefaultSocket)
+		return "", fmt.Errorf("agent %q: it is no path of a local socket: use unix:PATH, such as unix:%s", target, DefaultSocket)
 	}
 	if rest, ok := strings.CutPrefix(path, "//"); ok {
 		path = rest

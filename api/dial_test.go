@@ -28,9 +28,9 @@ func TestDialTargets(t *testing.T) {
 		"unix://run/graced.sock":  "absolute path",
 		"unix:":                   "not fit",
 		"unix:/a?b":               "not fit",
-		"host1:7000":              "only the local socket is supported yet",
-		"/run/graced.sock":        "only the local socket is supported yet",
-		"":                        "only the local socket is supported yet",
+		"host1:7000":              "no path of a local socket",
+		"/run/graced.sock":        "no path of a local socket",
+		"":                        "no path of a local socket",
 	} {
 		conn, err := api.Dial(target)
 		if err == nil {

@@ -10,6 +10,7 @@
 // Files of this package:
 //
 //   - dial.go: connections, their limits and keepalive
+//   - tls.go: connections over the network, by mutual TLS
 //   - retry.go: which calls are repeated when an agent is away, and why that is safe
 //   - errors.go: codes, reasons and field violations on their way to and from gRPC
 package api

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/gracefleet/gracefleet/api"
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
@@ -34,7 +36,7 @@ func (s *session) connect(ctx context.Context) (*client, error) {
 	if err := knock(ctx, target); err != nil {
 		return nil, err
 	}
-	conn, err := api.Dial(target, grpc.WithChainUnaryInterceptor(limitCall))
+	conn, err := s.dial(target)
 	if err != nil {
 		return nil, err
 	}
@@ -49,11 +51,44 @@ func (s *session) connect(ctx context.Context) (*client, error) {
 		return s.client, nil
 	}
 	info, err := s.client.agent.GetAgentInfo(ctx, &pb.GetAgentInfoRequest{})
+	if api.ReasonOf(err) == pb.Reason_REASON_PERMISSION {
+		s.host = target // all that such a caller may know
+		return s.client, nil
+	}
 	if err != nil {
 		return nil, err
 	}
 	s.host = info.GetAgent().GetHost()
 	return s.client, nil
+}
+
+// dial prepares the connection: by the local socket, or by mutual TLS.
+func (s *session) dial(target string) (*grpc.ClientConn, error) {
+	limit := grpc.WithChainUnaryInterceptor(limitCall)
+	if strings.HasPrefix(target, "unix:") || strings.HasPrefix(target, "/") {
+		return api.Dial(target, limit)
+	}
+	t := s.tls
+	for variable, to := range map[string]*string{
+		"GRACECTL_TLS_CERT": &t.CertFile, "GRACECTL_TLS_KEY": &t.KeyFile, "GRACECTL_TLS_CA": &t.CAFile, "GRACECTL_AGENT_ID": &t.AgentID,
+	} {
+		if *to == "" {
+			*to = s.stdio.Getenv(variable)
+		}
+	}
+	return api.DialTLS(target, t, limit)
+}
+
+const turnedAwayWords = "no connection that both sides trust: the agent does not accept your certificate (its log says why), or is not the one that --tls-ca, the host's name or --agent-id stand for: "
+
+// turnedAway says whether one of the two sides did not accept the other's
+// certificate: to try again is in vain. gRPC has no code for it.
+func turnedAway(err error) bool {
+	if status.Code(err) != codes.Unavailable {
+		return false
+	}
+	text := err.Error()
+	return strings.Contains(text, "remote error: tls: ") || strings.Contains(text, "authentication handshake failed: tls: ") || strings.Contains(text, "authentication handshake failed: x509: ")
 }
 
 // limitCall bounds one question to an agent, so that one that hangs is noticed.

@@ -65,7 +65,11 @@ func (s *session) explainSpec() error {
 
 // settings are what gracectl takes from its environment. A flag wins.
 var settings = [][4]string{
-	{"--agent", "GRACECTL_AGENT", "unix:/run/gracefleet/graced.sock as root, else unix:$XDG_RUNTIME_DIR/gracefleet/graced.sock", "the agent to talk to"},
+	{"--agent", "GRACECTL_AGENT", "unix:/run/gracefleet/graced.sock as root, else unix:$XDG_RUNTIME_DIR/gracefleet/graced.sock", "the agent to talk to, unix:PATH or HOST:PORT"},
+	{"--tls-cert", "GRACECTL_TLS_CERT", "", "your certificate, for an agent on the network"},
+	{"--tls-key", "GRACECTL_TLS_KEY", "", "its key"},
+	{"--tls-ca", "GRACECTL_TLS_CA", "", "certificates of those who issue agents'"},
+	{"--agent-id", "GRACECTL_AGENT_ID", "the agent's certificate must be for the host's name", "spiffe:// identity that the agent must have instead"},
 	{"--no-color", "NO_COLOR", "colours on a terminal", "no colours; TERM=dumb does the same and stops animation"},
 	{"--output", "", "table", "table, json or yaml"},
 	{"--timeout", "", "no limit", "limit of the wait, never of the upgrade"},

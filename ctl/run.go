@@ -76,6 +76,9 @@ func words(err error) string {
 		if st.Code() == codes.DeadlineExceeded {
 			return "the agent gave no answer: is it busy or stopped?"
 		}
+		if turnedAway(err) {
+			return turnedAwayWords + st.Message()
+		}
 		return st.Message()
 	}
 	return err.Error()

@@ -6,12 +6,15 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/gracefleet/gracefleet/api"
 )
 
 // session is one run: its flags, its streams and its connection.
 type session struct {
 	stdio   Stdio
 	agent   string
+	tls     api.TLS
 	output  string
 	noColor bool
 	yes     bool

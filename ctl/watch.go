@@ -95,7 +95,7 @@ func (c *client) watch(ctx context.Context, service string, looks chan<- look) {
 		switch {
 		case ctx.Err() != nil:
 			return
-		case status.Code(err) != codes.Unavailable && !errors.Is(err, io.EOF):
+		case status.Code(err) != codes.Unavailable && !errors.Is(err, io.EOF), turnedAway(err):
 			send(look{err: err})
 			return
 		case time.Since(seen) > patience:

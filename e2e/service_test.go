@@ -38,9 +38,9 @@ type service struct {
 // start runs an agent and, as generation 1, a testserver in version v1. The YAML
 // has all that the test wants but name and artifact; ADDRESS in it becomes a free
 // one.
-func start(t testing.TB, folder, yaml string) *service {
+func start(t testing.TB, folder, yaml string, flags ...string) *service {
 	t.Helper()
-	s := &service{Agent: harness.Start(t), t: t, folder: folder}
+	s := &service{Agent: harness.Start(t, flags...), t: t, folder: folder}
 	s.address = fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
 	s.spec = strings.ReplaceAll(yaml, "ADDRESS", "tcp://"+s.address)
 	s.Apply(t, s.yaml("v1"))

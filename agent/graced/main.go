@@ -69,6 +69,10 @@ func configure(args []string, stderr io.Writer) (agent.Config, error) {
 	fs.StringVar(&flags.StateDir, "state-dir", "", "`DIR` for records, artifacts and logs (default "+c.StateDir+")")
 	fs.StringVar(&flags.RuntimeDir, "runtime-dir", "", "`DIR` for sockets of running services (default "+c.RuntimeDir+")")
 	fs.StringVar(&flags.Socket, "socket", "", "`PATH` of the local API (default graced.sock in the runtime directory)")
+	fs.StringVar(&flags.Listen, "listen", "", "`HOST:PORT` of the API on the network, with mutual TLS alone (default: none)")
+	fs.StringVar(&flags.TLS.Cert, "tls-cert", "", "`FILE` with the agent's certificate")
+	fs.StringVar(&flags.TLS.Key, "tls-key", "", "`FILE` with its key")
+	fs.StringVar(&flags.TLS.CA, "tls-ca", "", "`FILE` with the certificates of those who issue clients'")
 	fs.StringVar(&flags.LogLevel, "log-level", "", "trace, debug, info, warn or error (default info)")
 	fs.StringVar(&flags.LogFormat, "log-format", "", "text or json (default text)")
 	fs.BoolVar(&flags.StopServices, "stop-services", false, "drain every service when the agent is told to end")
@@ -94,11 +98,13 @@ func readFile(file string, c *agent.Config) error {
 	// What follows from the runtime directory is decided once that is known.
 	c.Socket = ""
 	if file != "" {
+		c.File = file
 		return agent.ReadConfig(file, true, c)
 	}
 	if os.Geteuid() != 0 {
 		return nil
 	}
+	c.File = agent.DefaultConfigFile
 	return agent.ReadConfig(agent.DefaultConfigFile, false, c)
 }
 
@@ -111,6 +117,10 @@ func override(c *agent.Config, flags agent.Config) {
 		{&c.StateDir, flags.StateDir},
 		{&c.RuntimeDir, flags.RuntimeDir},
 		{&c.Socket, flags.Socket},
+		{&c.Listen, flags.Listen},
+		{&c.TLS.Cert, flags.TLS.Cert},
+		{&c.TLS.Key, flags.TLS.Key},
+		{&c.TLS.CA, flags.TLS.CA},
 		{&c.LogLevel, flags.LogLevel},
 		{&c.LogFormat, flags.LogFormat},
 	} {

@@ -33,11 +33,13 @@ type Agent struct {
 	binary string
 	flags  []string
 	as     *syscall.SysProcAttr // nil: as the test itself
-	log    log
-	cmd    *exec.Cmd
-	ended  chan error // has what Wait returned
-	conn   *grpc.ClientConn
-	specs  int
+	// network is the namespace that it lives in; empty: the test's own.
+	network string
+	log     log
+	cmd     *exec.Cmd
+	ended   chan error // has what Wait returned
+	conn    *grpc.ClientConn
+	specs   int
 }
 
 // Start runs an agent in fresh directories, with additional flags of graced. It
@@ -45,12 +47,12 @@ type Agent struct {
 // test fails if anything is left of them.
 func Start(t testing.TB, flags ...string) *Agent {
 	t.Helper()
-	return start(t, nil, flags)
+	return start(t, nil, "", flags)
 }
 
-func start(t testing.TB, as *syscall.SysProcAttr, flags []string) *Agent {
+func start(t testing.TB, as *syscall.SysProcAttr, network string, flags []string) *Agent {
 	t.Helper()
-	return startBinary(t, Binary(t, "graced"), as, flags)
+	return startBinary(t, Binary(t, "graced"), as, network, flags)
 }
 
 // StartSlow is Start for an agent on a host so busy that each shim takes a while to
@@ -70,10 +72,10 @@ func StartSlow(t testing.TB, shimDelay time.Duration) *Agent {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return startBinary(t, filepath.Join(dir, "graced"), nil, nil)
+	return startBinary(t, filepath.Join(dir, "graced"), nil, "", nil)
 }
 
-func startBinary(t testing.TB, binary string, as *syscall.SysProcAttr, flags []string) *Agent {
+func startBinary(t testing.TB, binary string, as *syscall.SysProcAttr, network string, flags []string) *Agent {
 	t.Helper()
 	// In /tmp, since the path of a unix socket has at most 107 bytes.
 	dir, err := os.MkdirTemp("/tmp", "gf")
@@ -83,7 +85,7 @@ func startBinary(t testing.TB, binary string, as *syscall.SysProcAttr, flags []s
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &Agent{Dir: dir, Socket: filepath.Join(dir, "r", "graced.sock"), binary: binary, t: t, flags: flags, as: as}
+	a := &Agent{Dir: dir, Socket: filepath.Join(dir, "r", "graced.sock"), t: t, flags: flags, as: as, network: network}
 	t.Cleanup(a.cleanup)
 	a.start(t)
 	return a

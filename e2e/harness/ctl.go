@@ -69,7 +69,12 @@ func (a *Agent) Command(ctx context.Context, args ...string) *exec.Cmd {
 }
 
 func (a *Agent) ctl(ctx context.Context, args ...string) Result {
-	cmd := a.Command(ctx, args...)
+	return Run(a.Command(ctx, args...))
+}
+
+// Run runs a gracectl that Command has prepared.
+func Run(cmd *exec.Cmd) Result {
+	args := cmd.Args[1:]
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()

@@ -17,7 +17,8 @@
 //   - main.go: around all tests of a package
 //   - build.go, race_on.go, race_off.go: binaries, each built once per process
 //   - agent.go: an agent's processes, from the first to the last
-//   - user.go: an agent without privileges, or as the init of a container
+//   - user.go: an agent without privileges, as the init of a container, or in a
+//     network of its own
 //   - log.go: what the agents said, and what they must never say
 //   - ctl.go: gracectl
 //   - watch.go: the API: status, and waiting for one

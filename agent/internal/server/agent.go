@@ -2,9 +2,12 @@ package server
 
 import (
 	"context"
+	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/gracefleet/gracefleet/agent/internal/access"
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
 )
 
@@ -32,4 +35,38 @@ func (a *agentService) GetAgentInfo(ctx context.Context, _ *pb.GetAgentInfoReque
 		})
 	}
 	return &pb.GetAgentInfoResponse{Agent: info}, nil
+}
+
+// GetCaller says who the caller is taken for.
+func (a *agentService) GetCaller(ctx context.Context, _ *pb.GetCallerRequest) (*pb.GetCallerResponse, error) {
+	c, _ := callerOf(ctx)
+	answer := &pb.GetCallerResponse{Actor: text(c.Name), From: text(c.From), Roles: c.roles(a.server.Policy(), a.server.owner)}
+	for _, g := range a.server.grants(c) {
+		grant := &pb.Grant{Services: g.Services}
+		for _, may := range g.May {
+			grant.Permissions = append(grant.Permissions, string(may))
+		}
+		answer.Grants = append(answer.Grants, grant)
+	}
+	return answer, nil
+}
+
+// CheckPermission says whether the caller has a permission.
+func (a *agentService) CheckPermission(ctx context.Context, r *pb.CheckPermissionRequest) (*pb.CheckPermissionResponse, error) {
+	may := access.Permission(r.GetPermission())
+	c := &checker{}
+	c.that(slices.Contains(access.Permissions(), may), "permission", fmt.Sprintf("is none of %v", access.Permissions()))
+	if r.GetService() != "" {
+		c.name("service", r.GetService())
+	}
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	who, _ := callerOf(ctx)
+	grants := a.server.grants(who)
+	allowed := grants.AllowEverywhere(may)
+	if r.GetService() != "" {
+		allowed = grants.Allow(may, r.GetService())
+	}
+	return &pb.CheckPermissionResponse{Allowed: allowed}, nil
 }

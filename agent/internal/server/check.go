@@ -58,8 +58,8 @@ func (c *checker) caller(ctx context.Context, requestID, reason string) supervis
 	unprintable := func(r rune) bool { return r <= ' ' || r > '~' }
 	c.that(len(requestID) <= maxRequestID && !strings.ContainsFunc(requestID, unprintable), "request_id", "at most 128 printable ASCII characters without spaces")
 	c.text("reason", reason, maxReason)
-	who, _ := peerOf(ctx)
-	return supervisor.Caller{Actor: who.String(), Comment: reason, RequestID: requestID}
+	who, _ := callerOf(ctx)
+	return supervisor.Caller{Actor: who.Name, Comment: reason, RequestID: requestID}
 }
 
 // duration reads an optional duration; ok says that it was there. Bounds that

@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"time"
 
 	"github.com/gracefleet/gracefleet/agent/internal/store"
@@ -37,6 +39,16 @@ type Supervisor interface {
 	// ArtifactUsers names the services with a kept generation of an artifact.
 	ArtifactUsers(digest string) []string
 }
+
+// Certificates are the agent's for the network, and whose it takes.
+type Certificates interface {
+	// Config is that of a server: each handshake uses what holds then.
+	Config() *tls.Config
+	// Verify says whether a client's chain counts now.
+	Verify(chain []*x509.Certificate) error
+}
+
+type verifyChain func(chain []*x509.Certificate) error
 
 // Store is what the server needs of the state directory; *store.Store is one.
 type Store interface {

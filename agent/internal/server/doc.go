@@ -16,6 +16,8 @@
 //   - errors.go: errors to codes and reasons, one table
 //   - intercept.go: what happens around every call
 //   - permission.go: what each method asks for; what is not listed is denied
-//   - peer.go: who is at the other end of the socket
+//   - caller.go: who calls, and what they may do
+//   - peer.go: who is at the other end of the local socket
+//   - remote.go: whose certificate is at the other end over the network
 //   - limits.go: how much a client may ask of the agent
 package server

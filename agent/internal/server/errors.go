@@ -19,6 +19,9 @@ import (
 // errStopping ends the streams of an agent that stops.
 var errStopping = errors.New("the agent is stopping: the services run on, call again")
 
+// errPolicyChanged ends the streams that began under another policy.
+var errPolicyChanged = errors.New("the permissions on this host have changed: call again")
+
 const (
 	maxErrorBytes = 4 << 10
 	maxViolations = 100
@@ -33,6 +36,7 @@ var errorTable = []struct {
 }{
 	{store.ErrDiskFull, codes.ResourceExhausted, pb.Reason_REASON_DISK_FULL},
 	{errStopping, codes.Unavailable, pb.Reason_REASON_UNSPECIFIED},
+	{errPolicyChanged, codes.Unavailable, pb.Reason_REASON_UNSPECIFIED},
 	{supervisor.ErrClosed, codes.Unavailable, pb.Reason_REASON_UNSPECIFIED},
 
 	{supervisor.ErrServiceNotFound, codes.NotFound, pb.Reason_REASON_SERVICE_NOT_FOUND},
@@ -111,9 +115,9 @@ func classify(ctx context.Context, err error) *api.Error {
 
 // ended is the error of a call whose context is over.
 func ended(ctx context.Context, text string) *api.Error {
-	switch {
-	case errors.Is(context.Cause(ctx), errStopping):
-		return &api.Error{Code: codes.Unavailable, Message: errStopping.Error()}
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, errStopping), errors.Is(cause, errPolicyChanged):
+		return &api.Error{Code: codes.Unavailable, Message: cause.Error()}
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return &api.Error{Code: codes.DeadlineExceeded, Message: text}
 	default:

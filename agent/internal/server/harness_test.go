@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 
+	"github.com/gracefleet/gracefleet/agent/internal/access"
 	"github.com/gracefleet/gracefleet/agent/internal/store"
 	"github.com/gracefleet/gracefleet/agent/internal/supervisor"
 	"github.com/gracefleet/gracefleet/api"
@@ -159,22 +160,29 @@ type host struct {
 	store      *store.Store
 	server     *Server
 	socket     string
+	remote     *Remote // before it serves
 	conn       *grpc.ClientConn
 	stop       func() error // once; waits for the end
 }
 
 func newHost(t testing.TB, change ...func(*Server)) *host {
 	t.Helper()
+	return newHostAt(t, nil, change...)
+}
+
+func newHostAt(t testing.TB, remote *Remote, change ...func(*Server)) *host {
+	t.Helper()
 	st, err := store.Open(filepath.Join(t.TempDir(), "state"), store.Options{Reserve: -1, UploadLimit: 128 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &host{supervisor: &recorder{users: map[string][]string{}}, store: st, socket: filepath.Join(t.TempDir(), "s")}
+	h := &host{supervisor: &recorder{users: map[string][]string{}}, store: st, socket: filepath.Join(t.TempDir(), "s"), remote: remote}
 	h.server = New(Options{
 		Supervisor: h.supervisor, Store: st, Log: hclog.NewNullLogger(),
 		Info: func() Info {
 			return Info{Host: "h\xff", Version: "v1", PID: 7, Capabilities: []Capability{{Name: "x"}}}
 		},
+		Policy: &access.Policy{TrustDomain: "example.org"},
 	})
 	for _, c := range change {
 		c(h.server)
@@ -185,7 +193,7 @@ func newHost(t testing.TB, change ...func(*Server)) *host {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- h.server.Serve(ctx, l) }()
+	go func() { served <- h.server.Serve(ctx, l, h.remote) }()
 	h.stop = sync.OnceValue(func() error {
 		cancel()
 		return <-served

@@ -15,6 +15,9 @@ import (
 // unary surrounds every call with one answer.
 func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (answer any, err error) {
 	err = s.guard(ctx, info.FullMethod, func() error {
+		if err := s.authorise(ctx, info.FullMethod, req); err != nil {
+			return err
+		}
 		answer, err = handler(ctx, req)
 		return err
 	})
@@ -24,20 +27,38 @@ func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 	return answer, nil
 }
 
-// stream surrounds every call that streams; its context ends with the server.
+// stream surrounds every call that streams; its context ends with the server, and
+// when other permissions hold: then it is to be asked for again.
 func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 	ctx, cancel := context.WithCancelCause(ss.Context())
 	defer cancel(nil)
 	defer context.AfterFunc(s.stopping, func() { cancel(errStopping) })()
+	defer context.AfterFunc(s.era(), func() { cancel(errPolicyChanged) })()
 	return s.guard(ctx, info.FullMethod, func() error {
-		return handler(srv, &boundStream{ServerStream: ss, ctx: ctx})
+		if err := s.enter(ctx, info.FullMethod); err != nil {
+			return err
+		}
+		return handler(srv, &boundStream{ServerStream: ss, ctx: ctx, server: s, method: info.FullMethod})
 	})
 }
 
-// boundStream is a stream with another context.
+// boundStream is a stream with another context, whose first request says what it
+// is about.
 type boundStream struct {
 	grpc.ServerStream
-	ctx context.Context
+	ctx    context.Context
+	server *Server
+	method string
+	begun  bool
+}
+
+// RecvMsg lets no request through that its caller may not make.
+func (b *boundStream) RecvMsg(m any) error {
+	if err := b.ServerStream.RecvMsg(m); err != nil || b.begun {
+		return err
+	}
+	b.begun = true
+	return b.server.authorise(b.ctx, b.method, m)
 }
 
 func (b *boundStream) Context() context.Context { return b.ctx }
@@ -51,9 +72,6 @@ func (s *Server) guard(ctx context.Context, method string, call func() error) (e
 			err = &api.Error{Code: codes.Internal, Reason: pb.Reason_REASON_INTERNAL, Message: "the agent failed in this call: its log says how; the services are not touched by that"}
 		}
 	}()
-	if err := authorise(ctx, method); err != nil {
-		return err
-	}
 	err = toStatus(ctx, call())
 	var e *api.Error
 	if errors.As(err, &e) && e.Code == codes.Internal {

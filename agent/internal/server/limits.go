@@ -25,11 +25,20 @@ const (
 	maxConnections        = 512
 	maxConnectionsPerUser = 256
 	handshakeTimeout      = 5 * time.Second
+	// Over the network, apart from the local socket, which is never locked out.
+	lingerTimeout          = time.Second // after a handshake that failed
+	lingerBytes            = 64 << 10
+	maxRemoteConnections   = 512
+	maxConnectionsPerCert  = 32
+	maxHandshakes          = 64
+	maxRemoteConnectionAge = time.Hour // then the certificate is looked at anew
 	// stopTimeout is how long calls under way may go on once the agent stops.
 	stopTimeout = 5 * time.Second
 )
 
-func limits() []grpc.ServerOption {
+func limits(k keepalive.ServerParameters) []grpc.ServerOption {
+	// A peer that stopped reading is let go of after 40 s.
+	k.Time, k.Timeout = 30*time.Second, 10*time.Second
 	return []grpc.ServerOption{
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.MaxHeaderListSize(maxHeaderBytes),
@@ -38,8 +47,7 @@ func limits() []grpc.ServerOption {
 		grpc.MaxRecvMsgSize(maxRequestBytes),
 		grpc.MaxSendMsgSize(api.MaxAnswer),
 		grpc.ConnectionTimeout(handshakeTimeout),
-		// A peer that stopped reading is let go of after 40 s.
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
+		grpc.KeepaliveParams(k),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 		// The store is closed after the server: no handler may outlive it.
 		grpc.WaitForHandlers(true),
@@ -52,31 +60,31 @@ type gate struct {
 
 	mu    sync.Mutex
 	open  int
-	users map[uint32]int
+	users map[string]int
 }
 
 func newGate(total, perUser int) *gate {
-	return &gate{total: total, perUser: perUser, users: map[uint32]int{}}
+	return &gate{total: total, perUser: perUser, users: map[string]int{}}
 }
 
-// enter counts one connection of a user, until it is closed.
-func (g *gate) enter(uid uint32, c net.Conn) (net.Conn, error) {
+// enter counts one connection of a caller, until it is closed.
+func (g *gate) enter(key string, c net.Conn) (*countedConn, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.open >= g.total || g.users[uid] >= g.perUser {
-		return nil, fmt.Errorf("uid %d has %d of %d open connections, limits are %d and %d", uid, g.users[uid], g.open, g.perUser, g.total)
+	if g.open >= g.total || g.users[key] >= g.perUser {
+		return nil, fmt.Errorf("%s has %d of %d open connections, limits are %d and %d", key, g.users[key], g.open, g.perUser, g.total)
 	}
 	g.open++
-	g.users[uid]++
-	return &countedConn{Conn: c, leave: sync.OnceFunc(func() { g.leave(uid) })}, nil
+	g.users[key]++
+	return &countedConn{Conn: c, leave: sync.OnceFunc(func() { g.leave(key) })}, nil
 }
 
-func (g *gate) leave(uid uint32) {
+func (g *gate) leave(key string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.open--
-	if g.users[uid]--; g.users[uid] == 0 {
-		delete(g.users, uid)
+	if g.users[key]--; g.users[key] == 0 {
+		delete(g.users, key)
 	}
 }
 

@@ -15,7 +15,8 @@ import (
 
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/peer"
+
+	"github.com/gracefleet/gracefleet/agent/internal/access"
 )
 
 // Peer is who connected to the socket, as the kernel recorded it at connect(2).
@@ -27,9 +28,6 @@ type Peer struct {
 	groups []uint32
 }
 
-// AuthType names how the peer was identified.
-func (Peer) AuthType() string { return "unix-peer" }
-
 // String is how the peer appears as an actor, such as "alice (uid 1000)".
 func (p Peer) String() string {
 	if p.Name == "" {
@@ -38,23 +36,28 @@ func (p Peer) String() string {
 	return fmt.Sprintf("%s (uid %d)", p.Name, p.UID)
 }
 
-// peerOf is who makes a call.
-func peerOf(ctx context.Context) (Peer, bool) {
-	p, ok := peer.FromContext(ctx)
-	if !ok {
-		return Peer{}, false
+// roles are those of the peer's groups. A group that the host does not know has
+// none.
+func (p Peer) roles(policy *access.Policy) []string {
+	var out []string
+	for name, role := range policy.Groups {
+		g, err := user.LookupGroup(name)
+		if err != nil {
+			continue
+		}
+		gid, err := strconv.ParseUint(g.Gid, 10, 32)
+		if err == nil && (uint32(gid) == p.GID || slices.Contains(p.groups, uint32(gid))) {
+			out = append(out, role)
+		}
 	}
-	who, ok := p.AuthInfo.(Peer)
-	return who, ok
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
-// peerCredentials identify the peers of a unix socket. Root, the agent's own
-// user and members of the socket's group may enter; the socket's mode says the
-// same, and this holds also when somebody changed that.
-type peerCredentials struct {
-	owner, group uint32
-	gate         *gate
-}
+// peerCredentials identify the peers of a unix socket. Root, the agent's own user
+// and members of groups with a role may enter; this holds whatever the socket's
+// mode is.
+type peerCredentials struct{ server *Server }
 
 // ServerHandshake asks the kernel who connected.
 func (c *peerCredentials) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
@@ -62,18 +65,16 @@ func (c *peerCredentials) ServerHandshake(conn net.Conn) (net.Conn, credentials.
 	if err != nil {
 		return nil, nil, fmt.Errorf("peer of %s: %w", conn.LocalAddr(), err)
 	}
-	if !c.allows(who) {
-		return nil, nil, fmt.Errorf("%s may not use %s: it is for root, uid %d and group %d", who, conn.LocalAddr(), c.owner, c.group)
+	caller := Caller{Name: who.String(), From: fmt.Sprintf("unix pid %d", who.PID), key: fmt.Sprintf("uid %d", who.UID), local: &who}
+	if len(c.server.grants(caller)) == 0 {
+		c.server.log.Warn("turned away at the local socket", "caller", who.String(), "pid", who.PID)
+		return nil, nil, fmt.Errorf("%s may not use %s: it is for root, uid %d and the groups that graced.yaml gives a role", who, conn.LocalAddr(), c.server.owner)
 	}
-	counted, err := c.gate.enter(who.UID, conn)
+	counted, err := c.server.gate.enter(caller.key, conn)
 	if err != nil {
 		return nil, nil, err
 	}
-	return counted, who, nil
-}
-
-func (c *peerCredentials) allows(p Peer) bool {
-	return p.UID == 0 || p.UID == c.owner || p.GID == c.group || slices.Contains(p.groups, c.group)
+	return counted, caller, nil
 }
 
 // ClientHandshake is never used.
@@ -86,7 +87,7 @@ func (c *peerCredentials) Info() credentials.ProtocolInfo {
 	return credentials.ProtocolInfo{SecurityProtocol: "unix-peer"}
 }
 
-// Clone shares the gate: it counts for the server.
+// Clone is another one of the same server.
 func (c *peerCredentials) Clone() credentials.TransportCredentials {
 	copied := *c
 	return &copied

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -15,23 +16,28 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/gracefleet/gracefleet/agent/internal/access"
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
 )
 
-func TestWhoMayEnter(t *testing.T) {
-	c := &peerCredentials{owner: 1000, group: 50}
+// Roles of the local socket: root's and the agent's own, else by group.
+func TestLocalRoles(t *testing.T) {
+	policy := &access.Policy{Groups: map[string]string{"root": "operator", "daemon": "read", "no-such-group": "admin"}}
+	s := New(Options{Supervisor: &recorder{}, Log: hclog.NewNullLogger(), Policy: policy})
+	s.owner = 1000
 	for name, row := range map[string]struct {
 		peer Peer
-		want bool
+		want string
 	}{
-		"root":                {Peer{UID: 0, GID: 0}, true},
-		"the agent's user":    {Peer{UID: 1000, GID: 9}, true},
-		"group":               {Peer{UID: 7, GID: 50}, true},
-		"supplementary group": {Peer{UID: 7, GID: 9, groups: []uint32{3, 50}}, true},
-		"stranger":            {Peer{UID: 7, GID: 9, groups: []uint32{3}}, false},
+		"root":                {Peer{UID: 0, GID: 0}, "admin on every service"},
+		"the agent's user":    {Peer{UID: 1000, GID: 9}, "admin on every service"},
+		"group":               {Peer{UID: 7, GID: 1}, "read on every service"},
+		"supplementary group": {Peer{UID: 7, GID: 9, groups: []uint32{3, 1}}, "read on every service"},
+		"two groups":          {Peer{UID: 7, GID: 0, groups: []uint32{1}}, "read, logs, push, upgrade, rollback, stop on every service; read on every service"},
+		"stranger":            {Peer{UID: 7, GID: 9, groups: []uint32{3}}, "nothing"},
 	} {
-		if got := c.allows(row.peer); got != row.want {
-			t.Errorf("%s: %v", name, got)
+		if got := s.grants(Caller{local: &row.peer}).String(); got != row.want {
+			t.Errorf("%s has %s, want %s", name, got, row.want)
 		}
 	}
 }
@@ -79,14 +85,20 @@ func connectAs(path string, uid, gid int, groups []uint32) (net.Conn, error) {
 	return net.FileConn(f)
 }
 
-func TestStrangersAreTurnedAway(t *testing.T) {
-	need(t, os.Geteuid() == 0, "becoming another user needs root")
-	h := newHost(t)
+// openToAll lets everybody connect: what then decides is who they are.
+func (h *host) openToAll(t *testing.T) {
+	t.Helper()
 	for _, p := range []string{h.socket, filepath.Dir(h.socket), filepath.Dir(filepath.Dir(h.socket))} {
 		if err := os.Chmod(p, 0o777); err != nil {
 			t.Fatal(err)
 		}
 	}
+}
+
+func TestStrangersAreTurnedAway(t *testing.T) {
+	need(t, os.Geteuid() == 0, "becoming another user needs root")
+	h := newHost(t)
+	h.openToAll(t)
 	call := func(option grpc.DialOption) error {
 		conn := h.dial(t, option)
 		defer conn.Close()
@@ -97,10 +109,14 @@ func TestStrangersAreTurnedAway(t *testing.T) {
 	if h.supervisor.last() != nil {
 		t.Fatal("a stranger reached the supervisor")
 	}
-	// The socket's group is root's.
-	if err := call(as(65534, 65534, 1, 0)); err != nil {
+	// Not even the group of the socket's file: only what the policy says counts.
+	wantError(t, call(as(65534, 65534, 0)), codes.Unavailable, 0)
+	h.server.SetPolicy(&access.Policy{Groups: map[string]string{"daemon": "stop"}})
+	if err := call(as(65534, 65534, 3, 1)); err != nil {
 		t.Fatalf("a member of the group: %v", err)
 	}
+	h.server.SetPolicy(&access.Policy{Groups: map[string]string{"daemon": "read"}})
+	wantError(t, call(as(65534, 65534, 3, 1)), codes.PermissionDenied, pb.Reason_REASON_PERMISSION)
 }
 
 func TestConnectionLimits(t *testing.T) {
@@ -125,7 +141,7 @@ func TestGate(t *testing.T) {
 	enter := func(uid uint32) (net.Conn, error) {
 		a, b := net.Pipe()
 		b.Close()
-		return g.enter(uid, a)
+		return g.enter(fmt.Sprint(uid), a)
 	}
 	first, err := enter(1)
 	if err != nil {
@@ -152,8 +168,8 @@ func TestOnlyUnixSockets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = New(Options{Log: hclog.NewNullLogger()}).Serve(t.Context(), l)
-	if err == nil || !strings.Contains(err.Error(), "only unix sockets") {
+	err = New(Options{Log: hclog.NewNullLogger(), Policy: &access.Policy{}}).Serve(t.Context(), l, nil)
+	if err == nil || !strings.Contains(err.Error(), "not a unix socket") {
 		t.Fatalf("got %v", err)
 	}
 	if _, err := l.Accept(); err == nil {

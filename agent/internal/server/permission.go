@@ -7,77 +7,136 @@ import (
 	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
+	"github.com/gracefleet/gracefleet/agent/internal/access"
 	"github.com/gracefleet/gracefleet/api"
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
 )
 
-// Permission is what a caller must have to use a method.
-type Permission string
+// about says which services a request is about.
+type about uint8
 
-// The permissions.
 const (
-	PermRead     Permission = "read"
-	PermLogs     Permission = "logs" // logs leak secrets
-	PermPush     Permission = "push"
-	PermUpgrade  Permission = "upgrade"
-	PermRollback Permission = "rollback"
-	PermStop     Permission = "stop"
-	PermAdmin    Permission = "admin" // chooses user, command and environment
-	PermNone     Permission = "none"  // for everyone who may connect
+	none     about = iota // none: whoever has the permission somewhere has it
+	named                 // the one that it names
+	nameable              // the one that it names, or those of all that the caller may read
+	all                   // all of them
 )
 
-// permissions has a row for every method; what has none is denied. The keys are
-// the exact paths, so that no spelling of a path slips through.
-var permissions = map[string]Permission{
-	pb.AgentService_GetAgentInfo_FullMethodName: PermRead,
-
-	pb.ArtifactService_UploadArtifact_FullMethodName:  PermPush,
-	pb.ArtifactService_GetUploadStatus_FullMethodName: PermPush,
-	pb.ArtifactService_ListArtifacts_FullMethodName:   PermRead,
-	pb.ArtifactService_DeleteArtifact_FullMethodName:  PermAdmin,
-
-	pb.SupervisorService_ApplyService_FullMethodName:    PermAdmin,
-	pb.SupervisorService_AdoptService_FullMethodName:    PermAdmin,
-	pb.SupervisorService_GetService_FullMethodName:      PermRead,
-	pb.SupervisorService_ListServices_FullMethodName:    PermRead,
-	pb.SupervisorService_StopService_FullMethodName:     PermStop,
-	pb.SupervisorService_StartService_FullMethodName:    PermStop,
-	pb.SupervisorService_ReloadService_FullMethodName:   PermUpgrade,
-	pb.SupervisorService_DeleteService_FullMethodName:   PermAdmin,
-	pb.SupervisorService_ListGenerations_FullMethodName: PermRead,
-	pb.SupervisorService_WatchEvents_FullMethodName:     PermRead,
-	pb.SupervisorService_WatchService_FullMethodName:    PermRead,
-	pb.SupervisorService_ReadLogs_FullMethodName:        PermLogs,
-
-	// A request with a specification asks for PermAdmin as well.
-	pb.UpgradeService_StartUpgrade_FullMethodName:    PermUpgrade,
-	pb.UpgradeService_GetUpgrade_FullMethodName:      PermRead,
-	pb.UpgradeService_ListUpgrades_FullMethodName:    PermRead,
-	pb.UpgradeService_PromoteUpgrade_FullMethodName:  PermUpgrade,
-	pb.UpgradeService_AbortUpgrade_FullMethodName:    PermRollback,
-	pb.UpgradeService_RollbackService_FullMethodName: PermRollback,
-
-	healthpb.Health_Check_FullMethodName: PermNone,
-	healthpb.Health_List_FullMethodName:  PermNone,
-	healthpb.Health_Watch_FullMethodName: PermNone,
+// rule is what a method asks of its caller.
+type rule struct {
+	may   access.Permission
+	about about
 }
 
-// authorise denies a method without a row, and a caller without a permission.
-func authorise(ctx context.Context, method string) error {
-	want, listed := permissions[method]
+// rules has a row for every method; what has none is denied. The keys are the
+// exact paths, so that no spelling of a path slips through.
+var rules = map[string]rule{
+	pb.AgentService_GetAgentInfo_FullMethodName:    {access.Read, none},
+	pb.AgentService_GetCaller_FullMethodName:       {access.None, none},
+	pb.AgentService_CheckPermission_FullMethodName: {access.None, none},
+
+	pb.ArtifactService_UploadArtifact_FullMethodName:  {access.Push, none},
+	pb.ArtifactService_GetUploadStatus_FullMethodName: {access.Push, none},
+	pb.ArtifactService_ListArtifacts_FullMethodName:   {access.Read, all},
+	pb.ArtifactService_DeleteArtifact_FullMethodName:  {access.Admin, all},
+
+	pb.SupervisorService_ApplyService_FullMethodName:    {access.Admin, named},
+	pb.SupervisorService_AdoptService_FullMethodName:    {access.Admin, named},
+	pb.SupervisorService_GetService_FullMethodName:      {access.Read, named},
+	pb.SupervisorService_ListServices_FullMethodName:    {access.Read, nameable},
+	pb.SupervisorService_StopService_FullMethodName:     {access.Stop, named},
+	pb.SupervisorService_StartService_FullMethodName:    {access.Stop, named},
+	pb.SupervisorService_ReloadService_FullMethodName:   {access.Upgrade, named},
+	pb.SupervisorService_DeleteService_FullMethodName:   {access.Admin, named},
+	pb.SupervisorService_ListGenerations_FullMethodName: {access.Read, named},
+	pb.SupervisorService_WatchEvents_FullMethodName:     {access.Read, nameable},
+	pb.SupervisorService_WatchService_FullMethodName:    {access.Read, nameable},
+	pb.SupervisorService_ReadLogs_FullMethodName:        {access.Logs, named},
+
+	// A request that chooses the program, with a specification or a path on the host,
+	// asks for Admin as well.
+	pb.UpgradeService_StartUpgrade_FullMethodName:    {access.Upgrade, named},
+	pb.UpgradeService_GetUpgrade_FullMethodName:      {access.Read, named},
+	pb.UpgradeService_ListUpgrades_FullMethodName:    {access.Read, named},
+	pb.UpgradeService_PromoteUpgrade_FullMethodName:  {access.Upgrade, named},
+	pb.UpgradeService_AbortUpgrade_FullMethodName:    {access.Rollback, named},
+	pb.UpgradeService_RollbackService_FullMethodName: {access.Rollback, named},
+
+	healthpb.Health_Check_FullMethodName: {access.None, none},
+	healthpb.Health_List_FullMethodName:  {access.None, none},
+	healthpb.Health_Watch_FullMethodName: {access.None, none},
+}
+
+// enter denies a method without a row, a caller that nobody has identified, and one
+// who has the permission nowhere. What the request is about is not known yet.
+func (s *Server) enter(ctx context.Context, method string) error {
+	r, listed := rules[method]
 	if !listed {
 		return denied("method %s is not for callers", method)
 	}
-	return require(ctx, want)
-}
-
-// require fails unless the caller has a permission. Whoever the socket let in
-// has all of them.
-func require(ctx context.Context, want Permission) error {
-	if _, known := peerOf(ctx); known || want == PermNone {
+	c, known := callerOf(ctx)
+	switch {
+	case !known:
+		return denied("the caller is not known")
+	case r.may == access.None || s.grants(c).AllowSomewhere(r.may):
 		return nil
 	}
-	return denied("permission %s is missing: the caller is not known", want)
+	return s.lacks(c, r.may, "any service")
+}
+
+// authorise denies a request about a service for which its caller has no
+// permission.
+func (s *Server) authorise(ctx context.Context, method string, request any) error {
+	if err := s.enter(ctx, method); err != nil {
+		return err
+	}
+	r := rules[method]
+	name := serviceOf(request)
+	switch {
+	case r.may == access.None, r.about == none, r.about == nameable && name == "":
+		return nil
+	case r.about == all:
+		return s.requireAll(ctx, r.may)
+	}
+	return s.require(ctx, r.may, name)
+}
+
+// serviceOf is the service that a request names.
+func serviceOf(request any) string {
+	switch r := request.(type) {
+	case interface{ GetService() string }:
+		return r.GetService()
+	case interface{ GetName() string }:
+		return r.GetName()
+	}
+	return ""
+}
+
+func (s *Server) require(ctx context.Context, may access.Permission, service string) error {
+	c, _ := callerOf(ctx)
+	if s.grants(c).Allow(may, service) {
+		return nil
+	}
+	return s.lacks(c, may, fmt.Sprintf("service %q", service))
+}
+
+func (s *Server) requireAll(ctx context.Context, may access.Permission) error {
+	c, _ := callerOf(ctx)
+	if s.grants(c).AllowEverywhere(may) {
+		return nil
+	}
+	return s.lacks(c, may, "every service")
+}
+
+// mayRead says whether a caller may know of a service; what has no service is the
+// host's.
+func (s *Server) mayRead(ctx context.Context, service string) bool {
+	c, _ := callerOf(ctx)
+	return service == "" || s.grants(c).Allow(access.Read, service)
+}
+
+func (s *Server) lacks(c Caller, may access.Permission, on string) error {
+	return denied("%s lacks the permission %s on %s: it has %s", c.Name, may, on, s.grants(c))
 }
 
 func denied(format string, args ...any) error {

@@ -6,14 +6,17 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"syscall"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
 
+	"github.com/gracefleet/gracefleet/agent/internal/access"
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
 )
 
@@ -23,7 +26,9 @@ type Options struct {
 	Store      Store
 	// Info describes the agent; it is called for each request for it.
 	Info func() Info
-	Log  hclog.Logger
+	// Policy says who may do what, until SetPolicy says otherwise.
+	Policy *access.Policy
+	Log    hclog.Logger
 }
 
 // Server answers the agent's gRPC calls.
@@ -32,37 +37,99 @@ type Server struct {
 	store      Store
 	info       func() Info
 	log        hclog.Logger
+	owner      uint32 // whoever the agent runs as
 
 	// stopping ends when the server does; streams end with it.
 	stopping context.Context
 	stop     context.CancelFunc
-	gate     *gate
+	rule     atomic.Pointer[reign]
+	remote   atomic.Pointer[remoteCredentials]
+
+	gate       *gate // of the local socket
+	network    *gate
+	handshakes *gate
+}
+
+// reign is the time in which one policy holds.
+type reign struct {
+	policy *access.Policy
+	over   context.Context
+	end    context.CancelFunc
 }
 
 // New prepares a server; Serve starts it.
 func New(o Options) *Server {
 	s := &Server{
-		supervisor: o.Supervisor, store: o.Store, info: o.Info, log: o.Log,
-		gate: newGate(maxConnections, maxConnectionsPerUser),
+		supervisor: o.Supervisor, store: o.Store, info: o.Info, log: o.Log, owner: uint32(os.Geteuid()),
+		gate:       newGate(maxConnections, maxConnectionsPerUser),
+		network:    newGate(maxRemoteConnections, maxConnectionsPerCert),
+		handshakes: newGate(maxHandshakes, maxHandshakes),
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
+	s.SetPolicy(o.Policy)
 	return s
 }
 
-// Serve answers on a unix socket until ctx ends, then lets calls under way
-// finish for a few seconds; watches and followed logs end at once, with
-// UNAVAILABLE. It closes the listener, returns nil after such an end, and is
-// called once.
-func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	defer s.stop()
-	credentials, err := s.credentials(l)
-	if err != nil {
-		return errors.Join(err, l.Close())
+// SetPolicy changes who may do what, from the next call on. Calls that stream are
+// ended, to be asked for again.
+func (s *Server) SetPolicy(p *access.Policy) {
+	r := &reign{policy: p}
+	r.over, r.end = context.WithCancel(context.Background())
+	if old := s.rule.Swap(r); old != nil {
+		old.end()
 	}
-	g := grpc.NewServer(append(limits(), grpc.Creds(credentials), grpc.UnaryInterceptor(s.unary), grpc.StreamInterceptor(s.stream))...)
-	alive := health.NewServer()
-	s.register(g, alive)
+	s.Recheck()
+}
 
+// Recheck ends the connections over the network whose certificates no longer
+// count.
+func (s *Server) Recheck() {
+	if c := s.remote.Load(); c != nil {
+		c.closeUntrusted()
+	}
+}
+
+// Policy is the one that holds now. It is not changed.
+func (s *Server) Policy() *access.Policy { return s.rule.Load().policy }
+
+// era ends with the policy that holds now.
+func (s *Server) era() context.Context { return s.rule.Load().over }
+
+// Serve answers on a unix socket, and on the network if remote is not nil, until
+// ctx ends, then lets calls under way finish for a few seconds; watches and
+// followed logs end at once, with UNAVAILABLE. It closes the listeners, returns nil
+// after such an end, and is called once.
+func (s *Server) Serve(ctx context.Context, local net.Listener, remote *Remote) error {
+	defer s.stop()
+	if _, ok := local.Addr().(*net.UnixAddr); !ok {
+		return errors.Join(fmt.Errorf("serve %s: it is not a unix socket", local.Addr()), local.Close())
+	}
+	alive := health.NewServer()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	served := make(chan error, 2)
+	serving := 1
+	go func() { served <- s.serve(ctx, local, &peerCredentials{s}, keepalive.ServerParameters{}, alive) }()
+	if remote != nil {
+		serving++
+		c := newRemoteCredentials(s, remote.Certificates)
+		s.remote.Store(c)
+		go func() {
+			served <- s.serve(ctx, remote.Listener, c, keepalive.ServerParameters{MaxConnectionAge: maxRemoteConnectionAge, MaxConnectionAgeGrace: maxRemoteConnectionAge}, alive)
+		}()
+	}
+	var errs []error
+	for range serving {
+		errs = append(errs, <-served)
+		cancel() // one without the other is no agent
+	}
+	return errors.Join(errs...)
+}
+
+// serve answers on one listener until ctx ends.
+func (s *Server) serve(ctx context.Context, l net.Listener, c credentials.TransportCredentials, k keepalive.ServerParameters, alive *health.Server) error {
+	g := grpc.NewServer(append(limits(k), grpc.Creds(c), grpc.UnaryInterceptor(s.unary), grpc.StreamInterceptor(s.stream))...)
+	s.register(g, alive)
 	served := make(chan error, 1)
 	go func() { served <- g.Serve(l) }()
 	select {
@@ -83,8 +150,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 func (s *Server) register(g *grpc.Server, alive *health.Server) {
 	pb.RegisterAgentServiceServer(g, &agentService{server: s})
 	pb.RegisterArtifactServiceServer(g, &artifactService{store: s.store, users: s.supervisor.ArtifactUsers})
-	pb.RegisterSupervisorServiceServer(g, &supervisorService{supervisor: s.supervisor, store: s.store})
-	pb.RegisterUpgradeServiceServer(g, &upgradeService{supervisor: s.supervisor})
+	pb.RegisterSupervisorServiceServer(g, &supervisorService{server: s, supervisor: s.supervisor, store: s.store})
+	pb.RegisterUpgradeServiceServer(g, &upgradeService{server: s, supervisor: s.supervisor})
 	healthpb.RegisterHealthServer(g, alive)
 }
 
@@ -93,21 +160,4 @@ func shutdown(g *grpc.Server) {
 	force := time.AfterFunc(stopTimeout, g.Stop)
 	defer force.Stop()
 	g.GracefulStop()
-}
-
-// credentials are those of the socket's owner and group.
-func (s *Server) credentials(l net.Listener) (*peerCredentials, error) {
-	address, ok := l.Addr().(*net.UnixAddr)
-	if !ok {
-		return nil, fmt.Errorf("serve %s: only unix sockets are supported yet", l.Addr())
-	}
-	info, err := os.Stat(address.Name)
-	if err != nil {
-		return nil, fmt.Errorf("serve %s: %w", address.Name, err)
-	}
-	c := &peerCredentials{owner: uint32(os.Geteuid()), gate: s.gate}
-	if st, ok := info.Sys().(*syscall.Stat_t); ok {
-		c.group = st.Gid
-	}
-	return c, nil
 }

@@ -11,6 +11,7 @@ import (
 // supervisorService is the contract's SupervisorService.
 type supervisorService struct {
 	pb.UnimplementedSupervisorServiceServer
+	server     *Server
 	supervisor Supervisor
 	store      Store
 }
@@ -56,6 +57,9 @@ func (s *supervisorService) ListServices(ctx context.Context, r *pb.ListServices
 	}
 	var all []item[*pb.ServiceStatus]
 	for _, status := range list {
+		if !s.server.mayRead(ctx, status.Name) {
+			continue
+		}
 		all = append(all, item[*pb.ServiceStatus]{status.Name, toStatusMessage(status)})
 	}
 	services, next, err := page(all, false, r.GetPageSize(), r.GetPageToken())

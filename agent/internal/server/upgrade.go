@@ -3,11 +3,13 @@ package server
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/gracefleet/gracefleet/agent/internal/access"
 	"github.com/gracefleet/gracefleet/agent/internal/service"
 	"github.com/gracefleet/gracefleet/agent/internal/supervisor"
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
@@ -16,6 +18,7 @@ import (
 // upgradeService is the contract's UpgradeService.
 type upgradeService struct {
 	pb.UnimplementedUpgradeServiceServer
+	server     *Server
 	supervisor Supervisor
 }
 
@@ -25,8 +28,8 @@ func (u *upgradeService) StartUpgrade(ctx context.Context, r *pb.StartUpgradeReq
 	if err != nil {
 		return nil, err
 	}
-	if request.Spec != nil {
-		if err := require(ctx, PermAdmin); err != nil {
+	if request.Spec != nil || strings.HasPrefix(request.Artifact, "host:") {
+		if err := u.server.require(ctx, access.Admin, request.Service); err != nil {
 			return nil, err
 		}
 	}

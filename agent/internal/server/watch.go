@@ -25,6 +25,9 @@ func (s *supervisorService) WatchEvents(r *pb.WatchEventsRequest, stream grpc.Se
 		return err
 	}
 	return s.supervisor.WatchEvents(stream.Context(), r.GetService(), r.GetAfterSequence(), !r.GetNoFollow(), func(e supervisor.Event) error {
+		if !s.server.mayRead(stream.Context(), e.Service) {
+			return nil
+		}
 		return stream.Send(&pb.WatchEventsResponse{Event: toEvent(e)})
 	})
 }
@@ -42,6 +45,9 @@ func (s *supervisorService) WatchService(r *pb.WatchServiceRequest, stream grpc.
 		return err
 	}
 	return s.supervisor.Watch(stream.Context(), r.GetName(), max(interval, minWatchInterval), func(status supervisor.Status, deleted string) error {
+		if !s.server.mayRead(stream.Context(), status.Name) || !s.server.mayRead(stream.Context(), deleted) {
+			return nil
+		}
 		if deleted != "" {
 			return stream.Send(&pb.WatchServiceResponse{Deleted: deleted})
 		}

@@ -240,6 +240,272 @@ func (x *Capability) GetFallback() string {
 	return ""
 }
 
+// GetCallerRequest is empty.
+type GetCallerRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetCallerRequest) Reset() {
+	*x = GetCallerRequest{}
+	mi := &file_gracefleet_v1_agent_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetCallerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetCallerRequest) ProtoMessage() {}
+
+func (x *GetCallerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gracefleet_v1_agent_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetCallerRequest.ProtoReflect.Descriptor instead.
+func (*GetCallerRequest) Descriptor() ([]byte, []int) {
+	return file_gracefleet_v1_agent_proto_rawDescGZIP(), []int{2}
+}
+
+// GetCallerResponse is the caller.
+type GetCallerResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How history and audit name them.
+	Actor string `protobuf:"bytes,1,opt,name=actor,proto3" json:"actor,omitempty"`
+	// Where they call from.
+	From string `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
+	// Their roles.
+	Roles []string `protobuf:"bytes,3,rep,name=roles,proto3" json:"roles,omitempty"`
+	// What these come to on this host.
+	Grants        []*Grant `protobuf:"bytes,4,rep,name=grants,proto3" json:"grants,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetCallerResponse) Reset() {
+	*x = GetCallerResponse{}
+	mi := &file_gracefleet_v1_agent_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetCallerResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetCallerResponse) ProtoMessage() {}
+
+func (x *GetCallerResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gracefleet_v1_agent_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetCallerResponse.ProtoReflect.Descriptor instead.
+func (*GetCallerResponse) Descriptor() ([]byte, []int) {
+	return file_gracefleet_v1_agent_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *GetCallerResponse) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *GetCallerResponse) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *GetCallerResponse) GetRoles() []string {
+	if x != nil {
+		return x.Roles
+	}
+	return nil
+}
+
+func (x *GetCallerResponse) GetGrants() []*Grant {
+	if x != nil {
+		return x.Grants
+	}
+	return nil
+}
+
+// Grant is some permissions on some services.
+type Grant struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Permissions: "read", "logs", "push", "upgrade", "rollback", "stop", "admin".
+	Permissions []string `protobuf:"bytes,1,rep,name=permissions,proto3" json:"permissions,omitempty"`
+	// Patterns of the services' names; empty means every service.
+	Services      []string `protobuf:"bytes,2,rep,name=services,proto3" json:"services,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Grant) Reset() {
+	*x = Grant{}
+	mi := &file_gracefleet_v1_agent_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Grant) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Grant) ProtoMessage() {}
+
+func (x *Grant) ProtoReflect() protoreflect.Message {
+	mi := &file_gracefleet_v1_agent_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Grant.ProtoReflect.Descriptor instead.
+func (*Grant) Descriptor() ([]byte, []int) {
+	return file_gracefleet_v1_agent_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Grant) GetPermissions() []string {
+	if x != nil {
+		return x.Permissions
+	}
+	return nil
+}
+
+func (x *Grant) GetServices() []string {
+	if x != nil {
+		return x.Services
+	}
+	return nil
+}
+
+// CheckPermissionRequest names a permission.
+type CheckPermissionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Permission.
+	Permission string `protobuf:"bytes,1,opt,name=permission,proto3" json:"permission,omitempty"`
+	// Service it is about; empty asks for all of them.
+	Service       string `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckPermissionRequest) Reset() {
+	*x = CheckPermissionRequest{}
+	mi := &file_gracefleet_v1_agent_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckPermissionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckPermissionRequest) ProtoMessage() {}
+
+func (x *CheckPermissionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gracefleet_v1_agent_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckPermissionRequest.ProtoReflect.Descriptor instead.
+func (*CheckPermissionRequest) Descriptor() ([]byte, []int) {
+	return file_gracefleet_v1_agent_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *CheckPermissionRequest) GetPermission() string {
+	if x != nil {
+		return x.Permission
+	}
+	return ""
+}
+
+func (x *CheckPermissionRequest) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+// CheckPermissionResponse is the answer.
+type CheckPermissionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whether the caller has it.
+	Allowed       bool `protobuf:"varint,1,opt,name=allowed,proto3" json:"allowed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckPermissionResponse) Reset() {
+	*x = CheckPermissionResponse{}
+	mi := &file_gracefleet_v1_agent_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckPermissionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckPermissionResponse) ProtoMessage() {}
+
+func (x *CheckPermissionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gracefleet_v1_agent_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckPermissionResponse.ProtoReflect.Descriptor instead.
+func (*CheckPermissionResponse) Descriptor() ([]byte, []int) {
+	return file_gracefleet_v1_agent_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *CheckPermissionResponse) GetAllowed() bool {
+	if x != nil {
+		return x.Allowed
+	}
+	return false
+}
+
 // GetAgentInfoRequest is empty.
 type GetAgentInfoRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -249,7 +515,7 @@ type GetAgentInfoRequest struct {
 
 func (x *GetAgentInfoRequest) Reset() {
 	*x = GetAgentInfoRequest{}
-	mi := &file_gracefleet_v1_agent_proto_msgTypes[2]
+	mi := &file_gracefleet_v1_agent_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -261,7 +527,7 @@ func (x *GetAgentInfoRequest) String() string {
 func (*GetAgentInfoRequest) ProtoMessage() {}
 
 func (x *GetAgentInfoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gracefleet_v1_agent_proto_msgTypes[2]
+	mi := &file_gracefleet_v1_agent_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -274,7 +540,7 @@ func (x *GetAgentInfoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAgentInfoRequest.ProtoReflect.Descriptor instead.
 func (*GetAgentInfoRequest) Descriptor() ([]byte, []int) {
-	return file_gracefleet_v1_agent_proto_rawDescGZIP(), []int{2}
+	return file_gracefleet_v1_agent_proto_rawDescGZIP(), []int{7}
 }
 
 // GetAgentInfoResponse is the agent's description.
@@ -288,7 +554,7 @@ type GetAgentInfoResponse struct {
 
 func (x *GetAgentInfoResponse) Reset() {
 	*x = GetAgentInfoResponse{}
-	mi := &file_gracefleet_v1_agent_proto_msgTypes[3]
+	mi := &file_gracefleet_v1_agent_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -300,7 +566,7 @@ func (x *GetAgentInfoResponse) String() string {
 func (*GetAgentInfoResponse) ProtoMessage() {}
 
 func (x *GetAgentInfoResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gracefleet_v1_agent_proto_msgTypes[3]
+	mi := &file_gracefleet_v1_agent_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -313,7 +579,7 @@ func (x *GetAgentInfoResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAgentInfoResponse.ProtoReflect.Descriptor instead.
 func (*GetAgentInfoResponse) Descriptor() ([]byte, []int) {
-	return file_gracefleet_v1_agent_proto_rawDescGZIP(), []int{3}
+	return file_gracefleet_v1_agent_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetAgentInfoResponse) GetAgent() *AgentInfo {
@@ -349,12 +615,30 @@ const file_gracefleet_v1_agent_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
 	"\tavailable\x18\x02 \x01(\bR\tavailable\x12\x16\n" +
 	"\x06detail\x18\x03 \x01(\tR\x06detail\x12\x1a\n" +
-	"\bfallback\x18\x04 \x01(\tR\bfallback\"\x15\n" +
+	"\bfallback\x18\x04 \x01(\tR\bfallback\"\x12\n" +
+	"\x10GetCallerRequest\"\x81\x01\n" +
+	"\x11GetCallerResponse\x12\x14\n" +
+	"\x05actor\x18\x01 \x01(\tR\x05actor\x12\x12\n" +
+	"\x04from\x18\x02 \x01(\tR\x04from\x12\x14\n" +
+	"\x05roles\x18\x03 \x03(\tR\x05roles\x12,\n" +
+	"\x06grants\x18\x04 \x03(\v2\x14.gracefleet.v1.GrantR\x06grants\"E\n" +
+	"\x05Grant\x12 \n" +
+	"\vpermissions\x18\x01 \x03(\tR\vpermissions\x12\x1a\n" +
+	"\bservices\x18\x02 \x03(\tR\bservices\"R\n" +
+	"\x16CheckPermissionRequest\x12\x1e\n" +
+	"\n" +
+	"permission\x18\x01 \x01(\tR\n" +
+	"permission\x12\x18\n" +
+	"\aservice\x18\x02 \x01(\tR\aservice\"3\n" +
+	"\x17CheckPermissionResponse\x12\x18\n" +
+	"\aallowed\x18\x01 \x01(\bR\aallowed\"\x15\n" +
 	"\x13GetAgentInfoRequest\"F\n" +
 	"\x14GetAgentInfoResponse\x12.\n" +
-	"\x05agent\x18\x01 \x01(\v2\x18.gracefleet.v1.AgentInfoR\x05agent2g\n" +
+	"\x05agent\x18\x01 \x01(\v2\x18.gracefleet.v1.AgentInfoR\x05agent2\x99\x02\n" +
 	"\fAgentService\x12W\n" +
-	"\fGetAgentInfo\x12\".gracefleet.v1.GetAgentInfoRequest\x1a#.gracefleet.v1.GetAgentInfoResponseBAZ?github.com/gracefleet/gracefleet/api/gracefleet/v1;gracefleetv1b\x06proto3"
+	"\fGetAgentInfo\x12\".gracefleet.v1.GetAgentInfoRequest\x1a#.gracefleet.v1.GetAgentInfoResponse\x12N\n" +
+	"\tGetCaller\x12\x1f.gracefleet.v1.GetCallerRequest\x1a .gracefleet.v1.GetCallerResponse\x12`\n" +
+	"\x0fCheckPermission\x12%.gracefleet.v1.CheckPermissionRequest\x1a&.gracefleet.v1.CheckPermissionResponseBAZ?github.com/gracefleet/gracefleet/api/gracefleet/v1;gracefleetv1b\x06proto3"
 
 var (
 	file_gracefleet_v1_agent_proto_rawDescOnce sync.Once
@@ -368,25 +652,35 @@ func file_gracefleet_v1_agent_proto_rawDescGZIP() []byte {
 	return file_gracefleet_v1_agent_proto_rawDescData
 }
 
-var file_gracefleet_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_gracefleet_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_gracefleet_v1_agent_proto_goTypes = []any{
-	(*AgentInfo)(nil),             // 0: gracefleet.v1.AgentInfo
-	(*Capability)(nil),            // 1: gracefleet.v1.Capability
-	(*GetAgentInfoRequest)(nil),   // 2: gracefleet.v1.GetAgentInfoRequest
-	(*GetAgentInfoResponse)(nil),  // 3: gracefleet.v1.GetAgentInfoResponse
-	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
+	(*AgentInfo)(nil),               // 0: gracefleet.v1.AgentInfo
+	(*Capability)(nil),              // 1: gracefleet.v1.Capability
+	(*GetCallerRequest)(nil),        // 2: gracefleet.v1.GetCallerRequest
+	(*GetCallerResponse)(nil),       // 3: gracefleet.v1.GetCallerResponse
+	(*Grant)(nil),                   // 4: gracefleet.v1.Grant
+	(*CheckPermissionRequest)(nil),  // 5: gracefleet.v1.CheckPermissionRequest
+	(*CheckPermissionResponse)(nil), // 6: gracefleet.v1.CheckPermissionResponse
+	(*GetAgentInfoRequest)(nil),     // 7: gracefleet.v1.GetAgentInfoRequest
+	(*GetAgentInfoResponse)(nil),    // 8: gracefleet.v1.GetAgentInfoResponse
+	(*timestamppb.Timestamp)(nil),   // 9: google.protobuf.Timestamp
 }
 var file_gracefleet_v1_agent_proto_depIdxs = []int32{
-	4, // 0: gracefleet.v1.AgentInfo.start_time:type_name -> google.protobuf.Timestamp
+	9, // 0: gracefleet.v1.AgentInfo.start_time:type_name -> google.protobuf.Timestamp
 	1, // 1: gracefleet.v1.AgentInfo.capabilities:type_name -> gracefleet.v1.Capability
-	0, // 2: gracefleet.v1.GetAgentInfoResponse.agent:type_name -> gracefleet.v1.AgentInfo
-	2, // 3: gracefleet.v1.AgentService.GetAgentInfo:input_type -> gracefleet.v1.GetAgentInfoRequest
-	3, // 4: gracefleet.v1.AgentService.GetAgentInfo:output_type -> gracefleet.v1.GetAgentInfoResponse
-	4, // [4:5] is the sub-list for method output_type
-	3, // [3:4] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	4, // 2: gracefleet.v1.GetCallerResponse.grants:type_name -> gracefleet.v1.Grant
+	0, // 3: gracefleet.v1.GetAgentInfoResponse.agent:type_name -> gracefleet.v1.AgentInfo
+	7, // 4: gracefleet.v1.AgentService.GetAgentInfo:input_type -> gracefleet.v1.GetAgentInfoRequest
+	2, // 5: gracefleet.v1.AgentService.GetCaller:input_type -> gracefleet.v1.GetCallerRequest
+	5, // 6: gracefleet.v1.AgentService.CheckPermission:input_type -> gracefleet.v1.CheckPermissionRequest
+	8, // 7: gracefleet.v1.AgentService.GetAgentInfo:output_type -> gracefleet.v1.GetAgentInfoResponse
+	3, // 8: gracefleet.v1.AgentService.GetCaller:output_type -> gracefleet.v1.GetCallerResponse
+	6, // 9: gracefleet.v1.AgentService.CheckPermission:output_type -> gracefleet.v1.CheckPermissionResponse
+	7, // [7:10] is the sub-list for method output_type
+	4, // [4:7] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_gracefleet_v1_agent_proto_init() }
@@ -400,7 +694,7 @@ func file_gracefleet_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gracefleet_v1_agent_proto_rawDesc), len(file_gracefleet_v1_agent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1,0 +1,152 @@
+package certs
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+)
+
+// Files name what an agent needs for mutual TLS. Revoked may be empty.
+type Files struct {
+	Cert    string `yaml:"cert"`    // the agent's chain, PEM
+	Key     string `yaml:"key"`     // its key, PEM
+	CA      string `yaml:"ca"`      // who issues certificates of clients, PEM
+	Revoked string `yaml:"revoked"` // revocation lists of those, PEM or DER
+}
+
+func (f Files) all() []string { return []string{f.Cert, f.Key, f.CA, f.Revoked} }
+
+// Complete says whether everything that is required is named.
+func (f Files) Complete() error {
+	for _, required := range []struct{ flag, file string }{{"--tls-cert", f.Cert}, {"--tls-key", f.Key}, {"--tls-ca", f.CA}} {
+		if required.file == "" {
+			return fmt.Errorf("%s is missing: an agent on the network needs --tls-cert, --tls-key and --tls-ca (gracectl cert makes them)", required.flag)
+		}
+	}
+	return nil
+}
+
+// snapshot is what the files said at one time. It is not changed.
+type snapshot struct {
+	own     tls.Certificate
+	roots   *x509.CertPool
+	revoked map[string]time.Time // by issuer and serial number
+	stale   time.Time            // when the earliest list wants to be renewed; zero when none says
+}
+
+const maxFile = 1 << 20
+
+func (f Files) read() (*snapshot, error) {
+	s := &snapshot{roots: x509.NewCertPool(), revoked: map[string]time.Time{}}
+	cert, err := readSmall(f.Cert)
+	if err != nil {
+		return nil, err
+	}
+	key, err := readSmall(f.Key)
+	if err != nil {
+		return nil, err
+	}
+	if s.own, err = tls.X509KeyPair(cert, key); err != nil {
+		return nil, fmt.Errorf("certificate %s with key %s: %w", f.Cert, f.Key, err)
+	}
+	roots, err := readCertificates(f.CA)
+	if err != nil {
+		return nil, err
+	}
+	for _, root := range roots {
+		s.roots.AddCert(root)
+	}
+	if f.Revoked == "" {
+		return s, nil
+	}
+	return s, s.readRevoked(f.Revoked, roots)
+}
+
+func readSmall(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > maxFile {
+		return nil, fmt.Errorf("%s has %d bytes, at most %d are read", path, info.Size(), maxFile)
+	}
+	return os.ReadFile(path)
+}
+
+func readCertificates(path string) ([]*x509.Certificate, error) {
+	data, err := readSmall(path)
+	if err != nil {
+		return nil, err
+	}
+	var out []*x509.Certificate
+	for len(data) > 0 {
+		var block *pem.Block
+		if block, data = pem.Decode(data); block == nil {
+			break
+		}
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		if !c.IsCA {
+			return nil, fmt.Errorf("%s holds a certificate of %s, which may not issue others", path, c.Subject)
+		}
+		out = append(out, c)
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("%s holds no certificate in PEM form", path)
+	}
+	return out, nil
+}
+
+// readRevoked reads revocation lists. One that no root has signed is an error: it
+// would be believed in vain.
+func (s *snapshot) readRevoked(path string, roots []*x509.Certificate) error {
+	data, err := readSmall(path)
+	if err != nil {
+		return err
+	}
+	for rest := bytes.TrimSpace(data); len(rest) > 0; {
+		der := rest
+		block, after := pem.Decode(rest)
+		if rest = nil; block != nil {
+			der, rest = block.Bytes, bytes.TrimSpace(after)
+		}
+		list, err := x509.ParseRevocationList(der)
+		if err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		if err := signed(list, roots); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		for _, entry := range list.RevokedCertificateEntries {
+			s.revoked[serial(list.RawIssuer, entry.SerialNumber.Bytes())] = entry.RevocationTime
+		}
+		if s.stale.IsZero() || list.NextUpdate.Before(s.stale) {
+			s.stale = list.NextUpdate
+		}
+	}
+	return nil
+}
+
+func signed(list *x509.RevocationList, roots []*x509.Certificate) error {
+	var errs []error
+	for _, root := range roots {
+		err := list.CheckSignatureFrom(root)
+		if err == nil {
+			return nil
+		}
+		errs = append(errs, err)
+	}
+	return fmt.Errorf("the list of revoked certificates is signed by none of the roots: %w", errors.Join(errs...))
+}
+
+func serial(issuer, number []byte) string { return string(issuer) + "\x00" + string(number) }

@@ -1,0 +1,130 @@
+package certs
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+)
+
+// lookEvery is how often the files are looked at: a change of a link, as secrets
+// are mounted in containers, is no event of the file.
+const lookEvery = time.Second
+
+// Keeper has the certificates that hold now. It is safe for concurrent use.
+type Keeper struct {
+	files Files
+	log   hclog.Logger
+	now   atomic.Pointer[snapshot]
+
+	mu     sync.Mutex
+	stamps []stamp
+}
+
+// stamp tells one state of a file from another.
+type stamp struct {
+	device, inode uint64
+	size          int64
+	changed       time.Time
+}
+
+// Open reads the files. Everything in them must be right, this once.
+func Open(files Files, log hclog.Logger) (*Keeper, error) {
+	if err := files.Complete(); err != nil {
+		return nil, err
+	}
+	k := &Keeper{files: files, log: log, stamps: files.stamps()}
+	s, err := files.read()
+	if err != nil {
+		return nil, fmt.Errorf("certificates: %w", err)
+	}
+	k.now.Store(s)
+	return k, nil
+}
+
+// Run reads the files anew when they change, until ctx ends. After each change it
+// calls changed: what was trusted before may no longer be.
+func (k *Keeper) Run(ctx context.Context, changed func()) {
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	for {
+		select {
+		case <-look.C:
+			if k.reload() {
+				changed()
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// reload says whether something else holds now. Files that are being written are
+// read at the next look.
+func (k *Keeper) reload() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	is := k.files.stamps()
+	if equal(is, k.stamps) {
+		return false
+	}
+	s, err := k.files.read()
+	if err != nil {
+		k.log.Error("changed certificates cannot be used: those of before stay in force", "error", err)
+		k.stamps = is
+		return false
+	}
+	k.stamps = is
+	k.now.Store(s)
+	k.log.Info("certificates were read anew", "expires", s.own.Leaf.NotAfter, "revoked", len(s.revoked))
+	return true
+}
+
+func equal(a, b []stamp) bool {
+	for i := range a {
+		if a[i] != b[i] {
+			return false
+		}
+	}
+	return true
+}
+
+func (f Files) stamps() []stamp {
+	var out []stamp
+	for _, path := range f.all() {
+		var s stamp
+		if info, err := os.Stat(path); err == nil {
+			s = stampOf(info)
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// Leaf is the agent's own certificate.
+func (k *Keeper) Leaf() *x509.Certificate { return k.now.Load().own.Leaf }
+
+// Config is for servers. Each handshake uses what holds then. A session is never
+// resumed: that would skip a look at what was revoked since.
+func (k *Keeper) Config() *tls.Config {
+	return &tls.Config{
+		MinVersion:             tls.VersionTLS13,
+		NextProtos:             []string{"h2"},
+		SessionTicketsDisabled: true,
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			s := k.now.Load()
+			return &tls.Config{
+				MinVersion: tls.VersionTLS13, NextProtos: []string{"h2"}, SessionTicketsDisabled: true,
+				Certificates: []tls.Certificate{s.own},
+				ClientAuth:   tls.RequireAndVerifyClientCert, ClientCAs: s.roots,
+				VerifyConnection: func(state tls.ConnectionState) error { return k.Verify(state.PeerCertificates) },
+			}, nil
+		},
+	}
+}

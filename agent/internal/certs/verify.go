@@ -1,0 +1,69 @@
+package certs
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"syscall"
+	"time"
+)
+
+// Verify says whether a client's chain counts now: roots, dates, what it is for,
+// and revocation. It is asked in the handshake and again for connections that
+// stand while the files change.
+func (k *Keeper) Verify(chain []*x509.Certificate) error {
+	if len(chain) == 0 {
+		return errors.New("no certificate")
+	}
+	s := k.now.Load()
+	between := x509.NewCertPool()
+	for _, c := range chain[1:] {
+		between.AddCert(c)
+	}
+	chains, err := chain[0].Verify(x509.VerifyOptions{
+		Roots: s.roots, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	})
+	if err != nil {
+		return err
+	}
+	for _, path := range chains {
+		if err = s.anyRevoked(path); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+func (s *snapshot) anyRevoked(path []*x509.Certificate) error {
+	for _, c := range path {
+		if at, ok := s.revoked[serial(c.RawIssuer, c.SerialNumber.Bytes())]; ok {
+			return fmt.Errorf("the certificate of %s, serial %x, was revoked on %s", c.Subject, c.SerialNumber, at.Format(time.DateOnly))
+		}
+	}
+	return nil
+}
+
+// warnBefore is how long before its end a certificate is complained about.
+const warnBefore = 7 * 24 * time.Hour
+
+// Warnings say what ends soon, or has ended.
+func (k *Keeper) Warnings(now time.Time) []string {
+	s := k.now.Load()
+	var out []string
+	if left := s.own.Leaf.NotAfter.Sub(now); left < warnBefore {
+		out = append(out, fmt.Sprintf("the agent's certificate ends on %s: renew %s", s.own.Leaf.NotAfter.Format(time.RFC3339), k.files.Cert))
+	}
+	if !s.stale.IsZero() && now.After(s.stale) {
+		out = append(out, fmt.Sprintf("the list of revoked certificates, %s, is out of date since %s: it holds still", k.files.Revoked, s.stale.Format(time.RFC3339)))
+	}
+	return out
+}
+
+func stampOf(info fs.FileInfo) stamp {
+	s := stamp{size: info.Size(), changed: info.ModTime()}
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		s.device, s.inode = st.Dev, st.Ino
+	}
+	return s
+}

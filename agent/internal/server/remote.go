@@ -1,0 +1,177 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/credentials"
+)
+
+// Remote is where and how the agent is on the network.
+type Remote struct {
+	Listener net.Listener
+	// Certificates of the agent, and whose it takes.
+	Certificates Certificates
+}
+
+// remoteCredentials identify callers by their certificates.
+type remoteCredentials struct {
+	server *Server
+	config *tls.Config
+	open   *openConnections
+}
+
+func newRemoteCredentials(s *Server, c Certificates) *remoteCredentials {
+	r := &remoteCredentials{server: s, config: c.Config(), open: &openConnections{verify: c.Verify, all: map[*remoteConn]bool{}}}
+	current := r.config.GetConfigForClient
+	// Who is nobody here is told so by TLS, before the connection stands.
+	r.config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		config, err := current(hello)
+		if err != nil {
+			return nil, err
+		}
+		verify := config.VerifyConnection
+		config.VerifyConnection = func(state tls.ConnectionState) error {
+			if err := verify(state); err != nil {
+				return err
+			}
+			_, err := s.Policy().Identify(state.PeerCertificates[0])
+			return err
+		}
+		return config, nil
+	}
+	return r
+}
+
+// ServerHandshake makes the TLS connection and finds out whose it is.
+func (c *remoteCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	// Counted from the first byte on: a handshake costs more than it looks.
+	counted, err := c.server.handshakes.enter("handshake", raw)
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), handshakeTimeout)
+	defer cancel()
+	conn := tls.Server(raw, c.config)
+	err = conn.HandshakeContext(ctx)
+	if err != nil && ctx.Err() == nil {
+		linger(raw)
+	}
+	counted.leave()
+	if err != nil {
+		c.server.log.Warn("a caller was turned away in the handshake", "from", raw.RemoteAddr().String(), "error", err)
+		return nil, nil, err
+	}
+	caller, err := c.identify(conn)
+	if err != nil {
+		return nil, nil, err
+	}
+	entered, err := c.server.network.enter(caller.key, conn)
+	if err != nil {
+		return nil, nil, err
+	}
+	let := c.open.add(entered, conn)
+	// What was trusted in the handshake may have been revoked before the connection
+	// was among those that are looked at again.
+	if err := c.trusts(conn); err != nil {
+		return nil, nil, errors.Join(err, let.Close())
+	}
+	return let, caller, nil
+}
+
+// linger lets a client that was turned away read why: with bytes of it unread, a
+// close would be a reset, which overtakes the alert.
+func linger(raw net.Conn) {
+	c, ok := raw.(*net.TCPConn)
+	if !ok || c.CloseWrite() != nil || c.SetReadDeadline(time.Now().Add(lingerTimeout)) != nil {
+		return
+	}
+	_, _ = io.CopyN(io.Discard, c, lingerBytes)
+}
+
+// trusts says whether a connection's certificate counts now.
+func (c *remoteCredentials) trusts(conn *tls.Conn) error {
+	if _, err := c.identify(conn); err != nil {
+		return err
+	}
+	return c.open.verify(conn.ConnectionState().PeerCertificates)
+}
+
+func (c *remoteCredentials) identify(conn *tls.Conn) (Caller, error) {
+	leaf := conn.ConnectionState().PeerCertificates[0]
+	id, err := c.server.Policy().Identify(leaf)
+	if err != nil {
+		return Caller{}, err
+	}
+	return Caller{Name: id.Name, From: "tls " + conn.RemoteAddr().String(), key: id.Name, cert: leaf}, nil
+}
+
+// ClientHandshake is never used.
+func (c *remoteCredentials) ClientHandshake(context.Context, string, net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	return nil, nil, errors.New("an agent's credentials are for servers")
+}
+
+// Info names the protocol.
+func (c *remoteCredentials) Info() credentials.ProtocolInfo {
+	return credentials.ProtocolInfo{SecurityProtocol: "tls"}
+}
+
+// Clone is another one of the same server.
+func (c *remoteCredentials) Clone() credentials.TransportCredentials {
+	copied := *c
+	return &copied
+}
+
+// OverrideServerName is for clients.
+func (c *remoteCredentials) OverrideServerName(string) error { return nil }
+
+// openConnections are those that were let in, and stand. It is safe for concurrent
+// use.
+type openConnections struct {
+	verify verifyChain
+
+	mu  sync.Mutex
+	all map[*remoteConn]bool
+}
+
+type remoteConn struct {
+	net.Conn
+	tls  *tls.Conn
+	list *openConnections
+}
+
+func (o *openConnections) add(counted net.Conn, t *tls.Conn) *remoteConn {
+	c := &remoteConn{Conn: counted, tls: t, list: o}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.all[c] = true
+	return c
+}
+
+func (c *remoteConn) Close() error {
+	c.list.mu.Lock()
+	delete(c.list.all, c)
+	c.list.mu.Unlock()
+	return c.Conn.Close()
+}
+
+// closeUntrusted ends the connections whose certificates no longer count.
+func (c *remoteCredentials) closeUntrusted() {
+	c.open.mu.Lock()
+	var end []*remoteConn
+	for conn := range c.open.all {
+		if err := c.trusts(conn.tls); err != nil {
+			c.server.log.Warn("a connection is ended", "from", conn.RemoteAddr().String(), "error", err)
+			end = append(end, conn)
+		}
+	}
+	c.open.mu.Unlock()
+	for _, conn := range end {
+		conn.Close()
+	}
+}

@@ -1,0 +1,210 @@
+package agent
+
+import (
+	"context"
+	"crypto/x509"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/gracefleet/gracefleet/agent/internal/access"
+	"github.com/gracefleet/gracefleet/agent/internal/certs"
+	"github.com/gracefleet/gracefleet/agent/internal/server"
+	"github.com/gracefleet/gracefleet/internal/certstest"
+)
+
+func TestNetworkIsRefusedWithoutProof(t *testing.T) {
+	ca := certstest.NewCA(t)
+	good := certs.Files(ca.Agent("web-1"))
+	none := good
+	none.Key = ""
+	broken := good
+	broken.CA = good.Key
+	for name, row := range map[string]struct {
+		listen string
+		files  certs.Files
+		words  string
+	}{
+		"no certificates":     {"127.0.0.1:0", certs.Files{}, "--tls-cert is missing"},
+		"no key":              {"127.0.0.1:0", none, "--tls-key is missing"},
+		"no CA in the file":   {"127.0.0.1:0", broken, "holds no certificate"},
+		"nobody to serve":     {"", good, "without --listen"},
+		"no port":             {"127.0.0.1", good, "want HOST:PORT"},
+		"nobody's address":    {"192.0.2.1:0", good, "--listen 192.0.2.1:0"},
+		"the host on its own": {"", certs.Files{}, ""},
+		"whole":               {"127.0.0.1:0", good, ""},
+	} {
+		n, err := openNetwork(t.Context(), Config{Listen: row.listen, TLS: row.files, Log: hclog.NewNullLogger()})
+		if (row.words == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), row.words) {
+			t.Errorf("%s: %v, want %q", name, err, row.words)
+		}
+		if err := n.close(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestBadAccessIsNamed(t *testing.T) {
+	for yaml, words := range map[string]string{
+		"access: {roles: {ci: {may: [upgrades]}}}":     `access: roles.ci: may: "upgrades" is no permission`,
+		"access: {groups: {deploy: nobody}}":           `access: groups.deploy: role "nobody" is not defined`,
+		"access: {certificates: [{role: read}]}":       "access: certificates[0]",
+		"access: {trust_domain: Example}":              "access: trust_domain",
+		"access: {labels: {env: 'a b'}}":               "access: labels.env",
+		"access: {role: {}}":                           `unknown field "role"`,
+		"access: {roles: {ci: {services: [web]}}}":     "access: roles.ci: may: is missing",
+		"access: {roles: {ci: {may: [read], on: []}}}": `unknown field "on"`,
+	} {
+		c := Config{StateDir: "/s", RuntimeDir: "/r", ShimBinary: "/x"}
+		err := ReadConfig(configFile(t, yaml), true, &c)
+		if err == nil {
+			err = c.complete()
+		}
+		if err == nil || !strings.Contains(err.Error(), words) {
+			t.Errorf("%s: %v, want %q", yaml, err, words)
+		}
+	}
+}
+
+func configFile(t *testing.T, yaml string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "graced.yaml")
+	if err := os.WriteFile(path, []byte(yaml), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// The agent's own certificate says whose identities count, unless the
+// configuration does.
+func TestTrustDomain(t *testing.T) {
+	ca := certstest.NewCA(t)
+	nameless := ca.ClientFiles("operator", "x")
+	for name, row := range map[string]struct {
+		files  certstest.Files
+		access Access
+		want   string
+		words  string
+	}{
+		"of the certificate":   {files: ca.Agent("web-1"), want: "example.org"},
+		"of the configuration": {files: ca.Agent("web-1"), access: Access{TrustDomain: "example.net"}, want: "example.net"},
+		"of neither":           {files: nameless, words: "access.trust_domain"},
+		"needs no certificate": {files: nameless, access: Access{TrustDomain: "example.net"}, want: "example.net"},
+	} {
+		keeper, err := certs.Open(certs.Files(row.files), hclog.NewNullLogger())
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := (&network{certs: keeper}).policy(Config{Access: row.access})
+		if (row.words == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), row.words) {
+			t.Errorf("%s: %v, want %q", name, err, row.words)
+		}
+		if err == nil && p.TrustDomain != row.want {
+			t.Errorf("%s: %s, want %s", name, p.TrustDomain, row.want)
+		}
+	}
+}
+
+// Members of one group are operators unless the configuration says who is what.
+func TestDefaultGroup(t *testing.T) {
+	for want, a := range map[string]Access{
+		"operator": {},
+		"read":     {Groups: map[string]string{socketGroup: "read"}},
+		"":         {Groups: map[string]string{}},
+	} {
+		if got := a.policy().Groups[socketGroup]; got != want {
+			t.Errorf("the group has the role %q, want %q", got, want)
+		}
+	}
+}
+
+// A changed file holds at once; a wrong one changes nothing.
+func TestReadAccess(t *testing.T) {
+	path := configFile(t, "access: {roles: {ci: {may: [read]}}}")
+	a := &agent{config: Config{File: path}, log: hclog.NewNullLogger()}
+	srv := server.New(server.Options{Policy: &access.Policy{}, Log: a.log})
+	read := func(yaml string) *access.Policy {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(yaml), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		a.readAccess(nil, srv)
+		return srv.Policy()
+	}
+	first := read("access: {roles: {ci: {may: [read]}}}")
+	if may := first.Roles["ci"].May; !reflect.DeepEqual(may, []access.Permission{access.Read}) {
+		t.Fatalf("ci may %v", may)
+	}
+	for name, yaml := range map[string]string{
+		"not read":           "access: {rolls: {}}",
+		"wrong":              "access: {roles: {ci: {may: [everything]}}}",
+		"about other things": "log_level: debug\naccess: {roles: {ci: {may: [read]}}}",
+	} {
+		if read(yaml) != first {
+			t.Errorf("a file that is %s changed the policy", name)
+		}
+	}
+	if p := read(""); len(p.Roles) != 0 {
+		t.Errorf("what was taken out is still there: %v", p.Roles)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	before := srv.Policy()
+	if a.readAccess(nil, srv); srv.Policy() != before {
+		t.Error("a file that went away changed the policy")
+	}
+}
+
+// What is wrong with a certificate is told to who asks, always, and to the log,
+// once a day.
+func TestCertificateWarnings(t *testing.T) {
+	ca := certstest.NewCA(t)
+	keeper, err := certs.Open(certs.Files(ca.Agent("web-1")), hclog.NewNullLogger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &network{certs: keeper}
+	if got := n.warnings(); len(got) != 1 || !strings.Contains(got[0], "certificate ends on") {
+		t.Errorf("warnings: %q", got)
+	}
+	if got := (*network)(nil).warnings(); len(got) != 0 {
+		t.Errorf("without a network: %q", got)
+	}
+	synctest.Test(t, func(t *testing.T) { // in the year 2000
+		n := &network{certs: inThePast(t)}
+		var said strings.Builder
+		log := hclog.New(&hclog.LoggerOptions{Output: &said})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			n.warnDaily(ctx, log)
+			close(ended)
+		}()
+		time.Sleep(3*warnEvery + time.Minute)
+		cancel()
+		<-ended
+		if got := strings.Count(said.String(), "certificate ends on"); got != 4 {
+			t.Errorf("in three days it was said %d times:\n%s", got, &said)
+		}
+	})
+}
+
+// inThePast are certificates that have expired in every year.
+func inThePast(t *testing.T) *certs.Keeper {
+	t.Helper()
+	files := certstest.NewCA(t).Agent("web-1", func(c *x509.Certificate) {
+		c.NotBefore, c.NotAfter = time.Unix(0, 0), time.Unix(3600, 0)
+	})
+	keeper, err := certs.Open(certs.Files(files), hclog.NewNullLogger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keeper
+}
