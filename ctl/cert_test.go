@@ -298,3 +298,27 @@ func TestCertDirectory(t *testing.T) {
 		t.Errorf("%s", r.out)
 	}
 }
+
+// What the instructions say can be typed.
+func TestCertInstructions(t *testing.T) {
+	text, err := os.ReadFile("../deploy/certs.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for line := range strings.Lines(string(text)) {
+		line, ok := strings.CutPrefix(strings.TrimSpace(line), "gracectl cert ")
+		if !ok {
+			continue
+		}
+		found++
+		line, _, _ = strings.Cut(line, " #")
+		cmd, rest, err := newRoot(&session{}).Find(append([]string{"cert"}, strings.Fields(line)...))
+		if err != nil || cmd.Name() == "cert" || cmd.ParseFlags(rest) != nil {
+			t.Errorf("%s: %v", line, err)
+		}
+	}
+	if found < 7 {
+		t.Errorf("%d commands", found)
+	}
+}
