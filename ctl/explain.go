@@ -66,6 +66,7 @@ func (s *session) explainSpec() error {
 // settings are what gracectl takes from its environment. A flag wins.
 var settings = [][4]string{
 	{"--agent", "GRACECTL_AGENT", "unix:/run/gracefleet/graced.sock as root, else unix:$XDG_RUNTIME_DIR/gracefleet/graced.sock", "the agent to talk to"},
+	{"--dir", "XDG_CONFIG_HOME", "$XDG_CONFIG_HOME/gracefleet/ca, else ~/.config/gracefleet/ca", "the CA of gracectl cert"},
 	{"--no-color", "NO_COLOR", "colours on a terminal", "no colours; TERM=dumb does the same and stops animation"},
 	{"--output", "", "table", "table, json or yaml"},
 	{"--timeout", "", "no limit", "limit of the wait, never of the upgrade"},

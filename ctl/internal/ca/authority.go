@@ -21,6 +21,10 @@ const (
 // ErrNoCA says that a directory has no CA.
 var ErrNoCA = errors.New("there is no CA")
 
+func noCA(dir string) error {
+	return fmt.Errorf("%w in %s: gracectl cert init makes one, --dir names another directory", ErrNoCA, dir)
+}
+
 // Authority is a CA as it is read. It has no key.
 type Authority struct {
 	dir         string
@@ -58,7 +62,7 @@ func (a *Authority) readCertificate() error {
 	path := a.Path(CertificateFile)
 	data, err := readFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w in %s: gracectl cert init makes one, --dir names another directory", ErrNoCA, a.dir)
+		return noCA(a.dir)
 	}
 	if err != nil {
 		return err

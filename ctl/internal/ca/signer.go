@@ -24,9 +24,8 @@ type Signer struct {
 // Lock opens a CA for a change. It waits for other commands, until ctx ends.
 func Lock(ctx context.Context, dir string) (*Signer, error) {
 	// A lock file would be the first thing in a directory without a CA.
-	if _, err := os.Stat(filepath.Join(dir, CertificateFile)); err != nil {
-		_, err = Open(dir)
-		return nil, err
+	if _, err := os.Stat(filepath.Join(dir, CertificateFile)); errors.Is(err, fs.ErrNotExist) {
+		return nil, noCA(dir)
 	}
 	held, err := lock(ctx, dir)
 	if err != nil {
