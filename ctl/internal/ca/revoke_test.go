@@ -129,7 +129,7 @@ func TestRevokeRefuses(t *testing.T) {
 	}
 }
 
-// Whatever of the two is lost or old, what was revoked stays revoked, and the
+// Whichever of the two is lost or old, what was revoked stays revoked, and the
 // number rises.
 func TestRevocationsOutliveTheirFiles(t *testing.T) {
 	now := time.Now()
@@ -142,13 +142,17 @@ func TestRevocationsOutliveTheirFiles(t *testing.T) {
 	}
 	dir := s.Dir()
 	s.Close()
-	for what, lose := range map[string]func(){
-		"the list was lost":      func() { os.Remove(filepath.Join(dir, CRLFile)) },
-		"the list is old":        func() { write(t, filepath.Join(dir, CRLFile), string(empty)) },
-		"the journal was lost":   func() { write(t, filepath.Join(dir, JournalFile), "") },
-		"a crash before the end": func() { write(t, filepath.Join(dir, tempPrefix+"1"), "half") },
+	for _, accident := range []struct {
+		what string
+		lose func()
+	}{
+		{"the list was lost", func() { os.Remove(filepath.Join(dir, CRLFile)) }},
+		{"the list is old", func() { write(t, filepath.Join(dir, CRLFile), string(empty)) }},
+		{"a crash before the end", func() { write(t, filepath.Join(dir, tempPrefix+"1"), "half") }},
+		{"the journal was lost", func() { write(t, filepath.Join(dir, JournalFile), "") }},
 	} {
-		lose()
+		what := accident.what
+		accident.lose()
 		now = now.Add(time.Minute)
 		s := reopen(t, dir, now)
 		next, err := s.RefreshCRL()
