@@ -70,6 +70,7 @@ var settings = [][4]string{
 	{"--tls-key", "GRACECTL_TLS_KEY", "", "its key"},
 	{"--tls-ca", "GRACECTL_TLS_CA", "", "certificates of those who issue agents'"},
 	{"--agent-id", "GRACECTL_AGENT_ID", "the agent's certificate must be for the host's name", "spiffe:// identity that the agent must have instead"},
+	{"--dir", "XDG_CONFIG_HOME", "$XDG_CONFIG_HOME/gracefleet/ca, else ~/.config/gracefleet/ca", "the CA of gracectl cert"},
 	{"--no-color", "NO_COLOR", "colours on a terminal", "no colours; TERM=dumb does the same and stops animation"},
 	{"--output", "", "table", "table, json or yaml"},
 	{"--timeout", "", "no limit", "limit of the wait, never of the upgrade"},
