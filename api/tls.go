@@ -37,7 +37,8 @@ func DialTLS(target string, t TLS, options ...grpc.DialOption) (*grpc.ClientConn
 	if err != nil {
 		return nil, fmt.Errorf("agent %s: %w", target, err)
 	}
-	all := append(defaults(), grpc.WithTransportCredentials(credentials.NewTLS(config)))
+	// Which calls are repeated is not for a name server to say.
+	all := append(defaults(), grpc.WithTransportCredentials(credentials.NewTLS(config)), grpc.WithDisableServiceConfig())
 	conn, err := grpc.NewClient("dns:///"+target, append(all, options...)...)
 	if err != nil {
 		return nil, fmt.Errorf("agent %s: %w", target, err)
