@@ -35,6 +35,7 @@ type Config struct {
 	Drain bool `yaml:"-"`
 
 	// File is where the configuration came from; Access is read anew when it changes.
+	// Empty without one.
 	File string `yaml:"-"`
 	// ShimBinary is graced-shim; by default the one beside the agent.
 	ShimBinary string `yaml:"-"`

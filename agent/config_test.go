@@ -14,6 +14,40 @@ func TestDeployedSampleIsUnderstood(t *testing.T) {
 	}
 }
 
+// What the sample has in comments is right, too.
+func TestDeployedSampleIsRightWhenUncommented(t *testing.T) {
+	text, err := os.ReadFile("../deploy/graced.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	within := false
+	for line := range strings.Lines(string(text)) {
+		bare := strings.TrimPrefix(strings.TrimPrefix(line, "#"), " ")
+		switch {
+		case strings.HasPrefix(bare, "listen:"), strings.HasPrefix(bare, "tls:"), strings.HasPrefix(bare, "access:"):
+			within = true
+		case !strings.HasPrefix(line, "#"):
+			within = false
+		}
+		if within {
+			out.WriteString(bare)
+		} else {
+			out.WriteString(line)
+		}
+	}
+	var c Config
+	if err := ReadConfig(configFile(t, out.String()), true, &c); err != nil {
+		t.Fatalf("%v in\n%s", err, &out)
+	}
+	if err := c.Access.policy().Validate(); err != nil {
+		t.Error(err)
+	}
+	if c.Listen == "" || c.TLS.Complete() != nil || len(c.Access.Roles) != 2 || len(c.Access.Certificates) != 1 {
+		t.Errorf("it says %+v", c)
+	}
+}
+
 func TestUnknownKeysAreNamedWithTheirLine(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "graced.yaml")
 	if err := os.WriteFile(path, []byte("log_level: info\nloglevel: debug\n"), 0o600); err != nil {

@@ -37,7 +37,8 @@ func DialTLS(target string, t TLS, options ...grpc.DialOption) (*grpc.ClientConn
 	if err != nil {
 		return nil, fmt.Errorf("agent %s: %w", target, err)
 	}
-	all := append(defaults(), grpc.WithTransportCredentials(credentials.NewTLS(config)))
+	// Which calls are repeated is not for a name server to say.
+	all := append(defaults(), grpc.WithTransportCredentials(credentials.NewTLS(config)), grpc.WithDisableServiceConfig())
 	conn, err := grpc.NewClient("dns:///"+target, append(all, options...)...)
 	if err != nil {
 		return nil, fmt.Errorf("agent %s: %w", target, err)
@@ -70,9 +71,10 @@ func (t TLS) config(host string) (*tls.Config, error) {
 		},
 	}
 	if t.AgentID == "" {
+		config.VerifyConnection = func(state tls.ConnectionState) error { return isAgent(state.PeerCertificates[0]) }
 		return config, nil
 	}
-	if !strings.HasPrefix(t.AgentID, "spiffe://") {
+	if !strings.HasPrefix(t.AgentID, "spiffe://") || !strings.Contains(t.AgentID, agentPath) {
 		return nil, fmt.Errorf("agent id %q: want spiffe://TRUST-DOMAIN/gracefleet/agent/NAME", t.AgentID)
 	}
 	// The name is not looked at, the rest is: chain, dates, purpose, and the identity.
@@ -81,9 +83,23 @@ func (t TLS) config(host string) (*tls.Config, error) {
 	return config, nil
 }
 
+// agentPath is in the identity of every agent.
+const agentPath = "/gracefleet/agent/"
+
+// isAgent says whether a certificate that is good for the host is no client's, such
+// as one of an issuer that gives all of them both usages.
+func isAgent(c *x509.Certificate) error {
+	for _, id := range c.URIs {
+		if strings.HasPrefix(id.Path, "/gracefleet/") && !strings.HasPrefix(id.Path, agentPath) {
+			return fmt.Errorf("tls: the certificate is of %s, which is no agent", id)
+		}
+	}
+	return nil
+}
+
 func verifyID(chain []*x509.Certificate, roots *x509.CertPool, id string) error {
 	if len(chain) == 0 {
-		return errors.New("the agent has no certificate")
+		return errors.New("tls: the agent has no certificate")
 	}
 	between := x509.NewCertPool()
 	for _, c := range chain[1:] {
@@ -94,7 +110,7 @@ func verifyID(chain []*x509.Certificate, roots *x509.CertPool, id string) error 
 		return err
 	}
 	if len(chain[0].URIs) != 1 || chain[0].URIs[0].String() != id {
-		return fmt.Errorf("the agent's certificate is of %v, not of %s", chain[0].URIs, id)
+		return fmt.Errorf("tls: the agent's certificate is of %v, not of %s", chain[0].URIs, id)
 	}
 	return nil
 }

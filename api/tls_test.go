@@ -65,6 +65,7 @@ func TestTheAgentIsVerified(t *testing.T) {
 	client := ca.ClientFiles("operator", "alice")
 	expired := func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }
 	forTheHost := func(c *x509.Certificate) { c.DNSNames = []string{"localhost"} }
+	bothUsages := func(c *x509.Certificate) { c.ExtKeyUsage = append(c.ExtKeyUsage, x509.ExtKeyUsageServerAuth) }
 	const id = "spiffe://example.org/gracefleet/agent/web-1"
 	for name, row := range map[string]struct {
 		own   tls.Certificate
@@ -83,6 +84,7 @@ func TestTheAgentIsVerified(t *testing.T) {
 		"expired":                  {own: ca.Agent("web-1", expired).Pair(t), host: "localhost", words: "expired"},
 		"expired, by identity":     {own: ca.Agent("web-1", expired).Pair(t), host: "localhost", id: id, words: "expired"},
 		"a client that poses":      {own: ca.ClientFiles("operator", "eve", forTheHost).Pair(t), host: "localhost", words: "key usage"},
+		"a client for everything":  {own: ca.ClientFiles("operator", "both", forTheHost, bothUsages).Pair(t), host: "localhost", words: "no agent"},
 		"a client poses, identity": {own: ca.ClientFiles("agent", "web-1").Pair(t), host: "localhost", id: id, words: "key usage"},
 	} {
 		t.Run(name, func(t *testing.T) {

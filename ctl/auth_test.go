@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/gracefleet/gracefleet/api"
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
@@ -59,6 +60,25 @@ func TestRecordsWithoutTheHostsName(t *testing.T) {
 	r := a.gracectl(t, "events", "-o", "json")
 	if r.code != ExitDone || !strings.Contains(r.out, `"host":"unix:`+a.socket+`"`) {
 		t.Errorf("exit %d: %s%s", r.code, r.out, r.err)
+	}
+}
+
+// That a certificate is not accepted is said as such, and not tried again.
+func TestTurnedAway(t *testing.T) {
+	for text, want := range map[string]bool{
+		`connection error: desc = "error reading server preface: remote error: tls: bad certificate"`:                                             true,
+		`connection error: desc = "transport: authentication handshake failed: tls: failed to verify certificate: x509: certificate has expired"`: true,
+		`connection error: desc = "transport: authentication handshake failed: x509: certificate signed by unknown authority"`:                    true,
+		`connection error: desc = "transport: Error while dialing: dial tcp 10.0.0.5:7443: connect: connection refused"`:                          false,
+		`connection error: desc = "transport: authentication handshake failed: EOF"`:                                                              false,
+	} {
+		err := status.Error(codes.Unavailable, text)
+		if turnedAway(err) != want || strings.Contains(words(err), turnedAwayWords) != want {
+			t.Errorf("%s: %v: %s", text, !want, words(err))
+		}
+	}
+	if turnedAway(status.Error(codes.Internal, "remote error: tls: bad certificate")) || turnedAway(nil) {
+		t.Error("another failure is taken for one of TLS")
 	}
 }
 

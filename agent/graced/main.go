@@ -104,7 +104,10 @@ func readFile(file string, c *agent.Config) error {
 	if os.Geteuid() != 0 {
 		return nil
 	}
-	c.File = agent.DefaultConfigFile
+	// An agent that nobody has configured has no file to look at again and again.
+	if _, err := os.Stat(agent.DefaultConfigFile); err == nil {
+		c.File = agent.DefaultConfigFile
+	}
 	return agent.ReadConfig(agent.DefaultConfigFile, false, c)
 }
 

@@ -50,7 +50,7 @@ var forbidden = []struct {
 	},
 	{
 		in: []string{
-			"agent/internal/cgroup", "agent/internal/lifecycle", "agent/internal/listen", "agent/internal/probe",
+			"agent/internal/access", "agent/internal/certs", "agent/internal/cgroup", "agent/internal/lifecycle", "agent/internal/listen", "agent/internal/probe",
 			"agent/internal/service", "agent/internal/shim", "agent/internal/socket", "agent/internal/steer", "agent/internal/store",
 		},
 		imports: []string{module + "/agent/internal/supervisor", module + "/agent/internal/server"},
@@ -63,7 +63,7 @@ var forbidden = []struct {
 	},
 	{
 		in: []string{
-			"agent/internal/cgroup", "agent/internal/lifecycle", "agent/internal/listen", "agent/internal/probe",
+			"agent/internal/access", "agent/internal/certs", "agent/internal/cgroup", "agent/internal/lifecycle", "agent/internal/listen", "agent/internal/probe",
 			"agent/internal/service", "agent/internal/shim", "agent/internal/socket", "agent/internal/steer", "agent/internal/store",
 			"agent/internal/supervisor", "agent/graced-shim", "runtime",
 		},
@@ -138,7 +138,7 @@ func TestTheListHasWhatTheRulesAreAbout(t *testing.T) {
 		have = append(have, p.local())
 	}
 	for _, dir := range []string{
-		"agent", "agent/graced", "agent/graced-shim", "agent/internal/lifecycle", "agent/internal/server", "agent/internal/service",
+		"agent", "agent/graced", "agent/graced-shim", "agent/internal/access", "agent/internal/certs", "agent/internal/lifecycle", "agent/internal/server", "agent/internal/service",
 		"agent/internal/steer", "agent/internal/supervisor", "api", "api/gracefleet/v1", "ctl", "ctl/gracectl", "runtime",
 	} {
 		if !slices.Contains(have, dir) {

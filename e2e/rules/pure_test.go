@@ -15,6 +15,7 @@ var pure = []struct {
 	dir string
 	own []string // packages of this module that it may import
 }{
+	{dir: "agent/internal/access"},
 	{dir: "agent/internal/lifecycle"},
 	{dir: "agent/internal/service", own: []string{module + "/internal/handover"}},
 	{dir: "internal/handover"},
@@ -23,10 +24,11 @@ var pure = []struct {
 
 // thinking is what a pure package may import: nothing here reads or changes
 // anything but its arguments. Of time it has durations; of net, addresses; of
-// sync, what happens once; of bpf, the assembler; of syscall, the signals' numbers.
+// sync, what happens once; of bpf, the assembler; of syscall, the signals' numbers;
+// of x509, what a certificate says.
 var thinking = []string{
-	"bytes", "cmp", "crypto/sha256", "encoding/binary", "encoding/hex", "encoding/json", "errors", "fmt", "hash/fnv", "iter", "maps", "math",
-	"math/bits", "net/netip", "path", "regexp", "slices", "sort", "strconv", "strings", "sync", "syscall", "time", "unicode", "unicode/utf8",
+	"bytes", "cmp", "crypto/sha256", "crypto/x509", "encoding/binary", "encoding/hex", "encoding/json", "errors", "fmt", "hash/fnv", "iter", "maps", "math",
+	"math/bits", "net/netip", "net/url", "path", "regexp", "slices", "sort", "strconv", "strings", "sync", "syscall", "time", "unicode", "unicode/utf8",
 	"golang.org/x/net/bpf",
 }
 
@@ -91,6 +93,8 @@ func acts(of, name string) bool {
 	switch of {
 	case "time":
 		return slices.Contains(clock, name)
+	case "x509":
+		return name != "Certificate"
 	case "syscall":
 		return !strings.HasPrefix(name, "SIG") && name != "Signal"
 	default:
