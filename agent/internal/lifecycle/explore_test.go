@@ -241,7 +241,10 @@ func key(s State) mark {
 }
 
 func TestEveryReachableState(t *testing.T) {
-	for _, w := range worlds() {
+	for i, w := range worlds() {
+		if raceEnabled && i > 0 {
+			break // there is nothing to race: one world shows that it walks
+		}
 		t.Run(w.name, func(t *testing.T) {
 			t.Parallel()
 			seen := w.walk(t)
@@ -279,11 +282,11 @@ func (w world) walk(t *testing.T) map[mark]*visit {
 			if err != nil && !same {
 				t.Fatalf("a refusal changed the state\n%s", story(v, e))
 			}
+			if same {
+				continue // it was looked at when it was reached first
+			}
 			if problem := wrong(s, next); problem != "" {
 				t.Fatalf("%s\n%s\nbecame %s", problem, story(v, e), brief(next))
-			}
-			if same {
-				continue
 			}
 			c := w.canonical(next)
 			if len(c.Generations) > mostGenerations {

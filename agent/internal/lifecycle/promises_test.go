@@ -8,22 +8,23 @@ import (
 // wrong says which promise a step breaks.
 func wrong(before, s State) string {
 	actives := 0
+	effects := s.Effects()
 	for i := range s.Generations {
 		g := &s.Generations[i]
 		if g.State == Active {
 			actives++
 		}
-		if p := wrongGeneration(&s, g); p != "" {
+		if p := wrongGeneration(&s, g, effects); p != "" {
 			return p
 		}
 	}
 	if actives > 1 {
 		return "two active generations"
 	}
-	if p := wrongCompany(&s); p != "" {
+	if p := wrongCompany(&s, effects); p != "" {
 		return p
 	}
-	if p := wrongExternal(&before, &s); p != "" {
+	if p := wrongExternal(&before, &s, effects); p != "" {
 		return p
 	}
 	if p := wrongWeights(&s); p != "" {
@@ -33,14 +34,14 @@ func wrong(before, s State) string {
 }
 
 // wrongCompany: a program that must be alone is not ordered while another runs.
-func wrongCompany(s *State) string {
+func wrongCompany(s *State, effects []Effect) string {
 	runs := 0
 	for i := range s.Generations {
 		if s.Generations[i].Running {
 			runs++
 		}
 	}
-	for _, e := range s.Effects() {
+	for _, e := range effects {
 		g := s.Generation(e.Generation)
 		if e.Kind == Run && g.Alone && !g.Running && runs > 0 {
 			return fmt.Sprintf("generation %d is started beside another", g.Number)
@@ -52,8 +53,8 @@ func wrongCompany(s *State) string {
 // wrongExternal: an adopted program is told to end when a successor of it was
 // promoted, by a stop, or once it gave its listener up; never for what the agent
 // could not do with it.
-func wrongExternal(before, s *State) string {
-	for _, e := range s.Effects() {
+func wrongExternal(before, s *State, effects []Effect) string {
+	for _, e := range effects {
 		g := s.Generation(e.Generation)
 		if !g.External || (e.Kind != Signal && e.Kind != Kill) {
 			continue
@@ -68,7 +69,7 @@ func wrongExternal(before, s *State) string {
 	return ""
 }
 
-func wrongGeneration(s *State, g *Generation) string {
+func wrongGeneration(s *State, g *Generation, effects []Effect) string {
 	switch {
 	case g.State.Ended() && (g.Running || g.Ready || g.RestartAt != 0 || g.Deadline != 0):
 		return fmt.Sprintf("generation %d has ended and is not at rest", g.Number)
@@ -82,7 +83,7 @@ func wrongGeneration(s *State, g *Generation) string {
 		return fmt.Sprintf("generation %d lives without a slot", g.Number)
 	}
 	moving := g.Deadline != 0 || g.RestartAt != 0 || s.waits(g)
-	for _, e := range s.Effects() {
+	for _, e := range effects {
 		moving = moving || e.Generation == g.Number
 	}
 	if !moving {
