@@ -358,7 +358,8 @@ func TestDeafOldGenerationMisleadsNobody(t *testing.T) {
 func (s *service) awaitWords(t *testing.T, generation int, words string) {
 	t.Helper()
 	for deadline := time.Now().Add(awaitLimit); ; time.Sleep(20 * time.Millisecond) {
-		if strings.Contains(s.CtlOK(t, "logs", "web", "--generation", strconv.Itoa(generation)), words) {
+		out := s.CtlOK(t, "logs", "web", "--generation", strconv.Itoa(generation))
+		if strings.Contains(out, words) {
 			return
 		}
 		if time.Now().After(deadline) {

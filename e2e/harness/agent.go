@@ -85,7 +85,7 @@ func startBinary(t testing.TB, binary string, as *syscall.SysProcAttr, network s
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &Agent{Dir: dir, Socket: filepath.Join(dir, "r", "graced.sock"), t: t, flags: flags, as: as, network: network}
+	a := &Agent{Dir: dir, Socket: filepath.Join(dir, "r", "graced.sock"), binary: binary, t: t, flags: flags, as: as, network: network}
 	t.Cleanup(a.cleanup)
 	a.start(t)
 	return a

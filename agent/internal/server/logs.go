@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"google.golang.org/grpc"
 
@@ -27,7 +28,12 @@ func (s *supervisorService) ReadLogs(r *pb.ReadLogsRequest, stream grpc.ServerSt
 	if !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
-	if options.Generation == 0 {
+	all, err := s.supervisor.Generations(stream.Context(), r.GetService())
+	if err != nil {
+		return err
+	}
+	exists := func(g supervisor.Generation) bool { return g.Number == options.Generation }
+	if options.Generation == 0 || slices.ContainsFunc(all, exists) {
 		return nil // nothing was written yet
 	}
 	return fmt.Errorf("service %s, logs of generation %d: %w", r.GetService(), options.Generation, supervisor.ErrGenerationNotFound)
