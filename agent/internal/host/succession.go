@@ -34,7 +34,7 @@ func (s *slot) Holders(ctx context.Context) []string {
 	for _, a := range s.Addresses() {
 		found, err := socket.Foreign(ctx, a, ours)
 		for _, f := range found {
-			if err == nil && f.Address == a && !s.host.ownShim(f.PID) {
+			if err == nil && f.Address == a && !s.ours(f.PID) {
 				out = append(out, fmt.Sprintf("process %d (%s), with a socket of its own", f.PID, f.Program))
 			}
 		}
@@ -48,6 +48,12 @@ func (s *slot) Holders(ctx context.Context) []string {
 		}
 	}
 	return out
+}
+
+// ours says whether a process belongs to the agent: a slot that is just being opened
+// is not among the open ones yet.
+func (s *slot) ours(pid int) bool {
+	return pid == os.Getpid() || s.host.ownShim(pid) || runsFor(pid, s.intent.Service)
 }
 
 const (
