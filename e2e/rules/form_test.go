@@ -37,7 +37,8 @@ func TestEveryPackageIsDocumented(t *testing.T) {
 			continue // many files of one kind, named by example
 		}
 		for _, name := range code {
-			if name != "doc.go" && !strings.Contains(string(doc), name) {
+			// Tests need no room in the map, also those of other builds.
+			if name != "doc.go" && !strings.HasSuffix(name, "_test.go") && !strings.Contains(string(doc), name) {
 				t.Errorf("%s/doc.go does not mention %s", p.local(), name)
 			}
 		}
