@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gracefleet/gracefleet/ctl/internal/ca"
+	"github.com/gracefleet/gracefleet/internal/identity"
 )
 
 // agentPort is what examples have agents listen on.
@@ -85,7 +86,7 @@ func (i *issuing) request() (ca.Request, error) {
 }
 
 func (i *issuing) agentRequest() (ca.Request, error) {
-	r := ca.Request{Role: ca.AgentRole, Name: i.agent, Lifetime: time.Duration(i.lifetime)}
+	r := ca.Request{Role: identity.AgentRole, Name: i.agent, Lifetime: time.Duration(i.lifetime)}
 	if err := ca.CheckName(i.agent); err != nil {
 		return r, err
 	}
@@ -187,7 +188,7 @@ func nextStep(a *ca.Authority, i *ca.Issued) []string {
 	if i.Output.CA == "" {
 		return []string{"next: copy " + i.Output.Certificate + " and " + i.Output.Key + " to where they are used"}
 	}
-	if i.Role == ca.AgentRole {
+	if i.Role == identity.AgentRole {
 		return []string{
 			"next: copy the three files to " + i.Hosts[0] + ", and there",
 			"      graced --listen 0.0.0.0:" + agentPort + tlsFlags(ca.OutputIn("", i.Name)),
@@ -203,7 +204,7 @@ func tlsFlags(out ca.Output) string {
 // someAgent is the address of an agent of this CA, for an example.
 func someAgent(a *ca.Authority) string {
 	for _, e := range a.Entries() {
-		if e.Role == ca.AgentRole && len(e.Hosts) > 0 && e.State(time.Now()) == ca.Valid {
+		if e.Role == identity.AgentRole && len(e.Hosts) > 0 && e.State(time.Now()) == ca.Valid {
 			return net.JoinHostPort(e.Hosts[0], agentPort)
 		}
 	}

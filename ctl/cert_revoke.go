@@ -67,7 +67,7 @@ func revokeBy(signer *ca.Signer, what, reason string) (*ca.Revocation, error) {
 }
 
 func revokedObject(r *ca.Revocation) object {
-	o := object{
+	return object{
 		{"serial", r.Serial},
 		{"role", r.Role},
 		{"name", r.Name},
@@ -75,7 +75,6 @@ func revokedObject(r *ca.Revocation) object {
 		{"reason", r.Reason},
 		{"revokedBefore", r.Before},
 	}
-	return o
 }
 
 func newCertCRL(s *session, home func() (string, error)) *cobra.Command {

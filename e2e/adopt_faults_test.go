@@ -24,10 +24,7 @@ const pythonServer = "import socket,os,threading\nSETUP\ns=socket.socket()\nfor 
 // Some parts of a program are not the program: to replace one of them would leave
 // the others, which have the listener as well.
 func TestAdoptWorker(t *testing.T) {
-	s := &service{Agent: harness.Start(t), t: t, folder: "plain"}
-	s.address = "127.0.0.1:" + strconv.Itoa(harness.FreePort(t))
-	s.spec = strings.ReplaceAll(adoptable, "ADDRESS", "tcp://"+s.address)
-	master := s.startLegacy(t, "python3", "-c", "import socket,os,signal\ns=socket.socket(); s.setsockopt(socket.SOL_SOCKET,socket.SO_REUSEADDR,1)\n"+
+	s, master := unadopted(t, "tcp://127.0.0.1:PORT", adoptable, "python3", "-c", "import socket,os,signal\ns=socket.socket(); s.setsockopt(socket.SOL_SOCKET,socket.SO_REUSEADDR,1)\n"+
 		"s.bind(('127.0.0.1',int('ADDRESS'.split(':')[1])))\n"+
 		"if os.fork()==0: signal.pause()\ns.listen(); os.wait()")
 	worker := strings.Fields(s.workersOf(t, master.pid()))
@@ -66,19 +63,16 @@ func TestAdoptWithoutOverlap(t *testing.T) {
 // user would get a share of the connections.
 func TestAdoptedPortIsNobodysElse(t *testing.T) {
 	harness.Need(t, os.Geteuid() == 0, "becoming another user needs root")
-	s := &service{Agent: harness.Start(t), t: t, folder: "plain"}
-	s.address = "127.0.0.1:" + strconv.Itoa(harness.FreePort(t))
-	s.spec = strings.ReplaceAll(adoptable, "ADDRESS", "tcp://"+s.address)
 	program := func(name, options string) string {
-		return strings.NewReplacer("NAME", name, "OPTIONS", options, "SETUP", "os.setuid(65534)", "ADDRESS", s.address).Replace(pythonServer)
+		return strings.NewReplacer("NAME", name, "OPTIONS", options, "SETUP", "os.setuid(65534)").Replace(pythonServer)
 	}
+	s, old := unadopted(t, "tcp://127.0.0.1:PORT", adoptable, "python3", "-c", program("old", "[socket.SO_REUSEADDR]"))
 	thief := func(when string) {
-		out, err := exec.Command("timeout", "5", "python3", "-c", program("bad", "[socket.SO_REUSEADDR,socket.SO_REUSEPORT]")).CombinedOutput()
+		out, err := exec.Command("timeout", "5", "python3", "-c", strings.ReplaceAll(program("bad", "[socket.SO_REUSEADDR,socket.SO_REUSEPORT]"), "ADDRESS", s.address)).CombinedOutput()
 		if err == nil || !strings.Contains(string(out), "Address already in use") {
 			t.Errorf("%s another process has joined: %v\n%s", when, err, out)
 		}
 	}
-	old := s.startLegacy(t, "python3", "-c", program("old", "[socket.SO_REUSEADDR]"))
 	s.adopt(t, old)
 	thief("adopted")
 	idle, err := net.Dial("tcp", s.address)
@@ -127,10 +121,7 @@ func (s *service) hasCgroups() bool {
 
 // A request that is repeated is answered with what came of it.
 func TestAdoptRepeated(t *testing.T) {
-	s := &service{Agent: harness.Start(t), t: t, folder: "plain"}
-	s.address = "127.0.0.1:" + strconv.Itoa(harness.FreePort(t))
-	s.spec = strings.ReplaceAll(adoptable, "ADDRESS", "tcp://"+s.address)
-	old := s.startLegacy(t, "python3", "-c", "import socket\ns=socket.socket(); s.bind(('127.0.0.1',int('ADDRESS'.split(':')[1]))); s.listen()\nall=[]\nwhile True: all.append(s.accept())")
+	s, old := unadopted(t, "tcp://127.0.0.1:PORT", adoptable, "python3", "-c", "import socket\ns=socket.socket(); s.bind(('127.0.0.1',int('ADDRESS'.split(':')[1]))); s.listen()\nall=[]\nwhile True: all.append(s.accept())")
 	c, err := net.Dial("tcp", s.address)
 	if err != nil {
 		t.Fatal(err)

@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -12,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
 	"github.com/gracefleet/gracefleet/e2e/harness"
@@ -63,15 +63,17 @@ func (s *service) startLegacy(t testing.TB, args ...string) *legacy {
 	return l
 }
 
-// unadopted is an agent beside a program that it knows nothing of.
+// unadopted is an agent beside a program that it knows nothing of. PORT and ADDRESS
+// become the service's.
 func unadopted(t *testing.T, listen, yaml string, args ...string) (*service, *legacy) {
 	t.Helper()
 	s := &service{Agent: harness.Start(t), t: t, folder: "plain"}
 	port := strconv.Itoa(harness.FreePort(t))
 	s.address = "127.0.0.1:" + port
-	s.spec = strings.ReplaceAll(yaml, "ADDRESS", strings.ReplaceAll(listen, "PORT", port))
+	listen = strings.ReplaceAll(listen, "PORT", port)
+	s.spec = strings.ReplaceAll(yaml, "ADDRESS", listen)
 	if len(args) == 0 {
-		args = []string{harness.Program(t, "plain", "old"), "-listen", strings.TrimPrefix(strings.ReplaceAll(listen, "PORT", port), "tcp://")}
+		args = []string{harness.Program(t, "plain", "old"), "-listen", strings.TrimPrefix(listen, "tcp://")}
 	}
 	return s, s.startLegacy(t, args...)
 }
@@ -181,7 +183,7 @@ func awaitDial(t testing.TB, address string, ended <-chan struct{}) {
 			t.Fatalf("it has ended and never listened on %s", address)
 		case <-t.Context().Done():
 			t.Fatal(err)
-		default:
+		case <-time.After(5 * time.Millisecond): // nobody tells of a listener
 		}
 	}
 }
@@ -237,10 +239,7 @@ func TestAdoptRefuses(t *testing.T) {
 // Several listeners on one address share connections by chance: there is no one to
 // take over.
 func TestAdoptSeveralListeners(t *testing.T) {
-	s := &service{Agent: harness.Start(t), t: t, folder: "plain"}
-	s.address = fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
-	s.spec = strings.ReplaceAll(adoptable, "ADDRESS", "tcp://"+s.address)
-	old := s.startLegacy(t, "python3", "-c", "import socket,time\nall=[]\nfor i in range(2):\n"+
+	s, old := unadopted(t, "tcp://127.0.0.1:PORT", adoptable, "python3", "-c", "import socket,time\nall=[]\nfor i in range(2):\n"+
 		" s=socket.socket(); s.setsockopt(socket.SOL_SOCKET,socket.SO_REUSEPORT,1); all.append(s); s.bind(('127.0.0.1',int('ADDRESS'.split(':')[1])))\n"+
 		"for s in all: s.listen()\ntime.sleep(1000)")
 	r := s.Ctl(t, "adopt", "-f", s.Spec(t, s.yaml("v1")), "--pid", strconv.Itoa(old.Process.Pid))

@@ -84,7 +84,7 @@ func writeTable(t *testing.T, rows []programRow) {
 	b.WriteString("\nKeep-alive clients that stay are left with their old generation (`patient`); `drain.nudge` has the program close idle ones. starman runs\n" +
 		"without keep-alive here, since a kept connection holds one of its workers for good, and is asked 50 and 50 times a second; no signal\n" +
 		"that it knows (TERM, INT, HUP, QUIT) cuts a request under way. The gracefleet and go-systemd rows are servers of this repository.\n" +
-		"Caddy is built from its sources; Debian 12 has a version that takes no sockets. So has it of Apache, whose 2.4 takes none at all.\n")
+		"Caddy is built from its sources; the version in Debian 12 takes no sockets. Apache 2.4 takes none in any version.\n")
 	if err := os.WriteFile(*table, []byte(b.String()), 0o644); err != nil {
 		t.Fatal(err)
 	}

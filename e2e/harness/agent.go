@@ -32,27 +32,24 @@ type Agent struct {
 	t      testing.TB
 	binary string
 	flags  []string
-	as     *syscall.SysProcAttr // nil: as the test itself
-	// network is the namespace that it lives in; empty: the test's own.
-	network string
-	log     log
-	cmd     *exec.Cmd
-	ended   chan error // has what Wait returned
-	conn    *grpc.ClientConn
-	specs   int
+	place  place
+	log    log
+	cmd    *exec.Cmd
+	ended  chan error // has what Wait returned
+	conn   *grpc.ClientConn
+	specs  int
 }
+
+// place has an agent start elsewhere than the test, as another user or in other
+// namespaces; nil leaves it there. notify is the socket that it reports to.
+type place func(t testing.TB, a *Agent, notify string)
 
 // Start runs an agent in fresh directories, with additional flags of graced. It
 // has no services. When the test ends, so do its services and the agent, and the
 // test fails if anything is left of them.
 func Start(t testing.TB, flags ...string) *Agent {
 	t.Helper()
-	return start(t, nil, "", flags)
-}
-
-func start(t testing.TB, as *syscall.SysProcAttr, network string, flags []string) *Agent {
-	t.Helper()
-	return startBinary(t, Binary(t, "graced"), as, network, flags)
+	return start(t, Binary(t, "graced"), nil, flags)
 }
 
 // StartSlow is Start for an agent on a host so busy that each shim takes a while to
@@ -72,10 +69,10 @@ func StartSlow(t testing.TB, shimDelay time.Duration) *Agent {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return startBinary(t, filepath.Join(dir, "graced"), nil, "", nil)
+	return start(t, filepath.Join(dir, "graced"), nil, nil)
 }
 
-func startBinary(t testing.TB, binary string, as *syscall.SysProcAttr, network string, flags []string) *Agent {
+func start(t testing.TB, binary string, p place, flags []string) *Agent {
 	t.Helper()
 	// In /tmp, since the path of a unix socket has at most 107 bytes.
 	dir, err := os.MkdirTemp("/tmp", "gf")
@@ -85,7 +82,7 @@ func startBinary(t testing.TB, binary string, as *syscall.SysProcAttr, network s
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &Agent{Dir: dir, Socket: filepath.Join(dir, "r", "graced.sock"), binary: binary, t: t, flags: flags, as: as, network: network}
+	a := &Agent{Dir: dir, Socket: filepath.Join(dir, "r", "graced.sock"), binary: binary, t: t, flags: flags, place: p}
 	t.Cleanup(a.cleanup)
 	a.start(t)
 	return a
@@ -107,7 +104,9 @@ func (a *Agent) start(t testing.TB) {
 	a.cmd.Stdout, a.cmd.Stderr = &a.log, &a.log
 	// Shims keep no descriptor of the agent's; what did would hold up Wait.
 	a.cmd.WaitDelay = time.Second
-	a.settle(t, path)
+	if a.place != nil {
+		a.place(t, a, path)
+	}
 	if err := a.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,18 @@ func StartUnprivileged(t testing.TB, flags ...string) *Agent {
 	if os.Geteuid() != 0 {
 		return Start(t, flags...)
 	}
-	return start(t, &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}, "", flags)
+	return start(t, Binary(t, "graced"), demoted, flags)
+}
+
+// demoted has its directory, and the socket that it reports to, belong to its user.
+func demoted(t testing.TB, a *Agent, notify string) {
+	t.Helper()
+	a.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	for _, path := range []string{a.Dir, notify} {
+		if err := os.Chown(path, nobody, nobody); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // StartInit is Start for an agent that is the first process of a container: pid 1
@@ -27,14 +38,22 @@ func StartUnprivileged(t testing.TB, flags ...string) *Agent {
 // are those of the namespace.
 func StartInit(t testing.TB, flags ...string) *Agent {
 	t.Helper()
-	return start(t, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID, Unshareflags: syscall.CLONE_NEWNS}, "", flags)
+	return start(t, Binary(t, "graced"), contained, flags)
+}
+
+// contained has it see a /proc of its own namespace.
+func contained(_ testing.TB, a *Agent, _ string) {
+	a.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID, Unshareflags: syscall.CLONE_NEWNS}
+	a.cmd.Args = append([]string{"sh", "-c", `mount -t proc proc /proc && exec "$0" "$@"`}, a.cmd.Args...)
+	a.cmd.Path = "/bin/sh"
 }
 
 // StartInNetwork is Start for an agent, and so its services, in a named network
 // namespace of the host.
 func StartInNetwork(t testing.TB, namespace string, flags ...string) *Agent {
 	t.Helper()
-	return start(t, nil, namespace, flags)
+	there := func(_ testing.TB, a *Agent, _ string) { InNetwork(a.cmd, namespace) }
+	return start(t, Binary(t, "graced"), there, flags)
 }
 
 // InNetwork has a command run in a network namespace, and leaves it all else: ip
@@ -42,27 +61,4 @@ func StartInNetwork(t testing.TB, namespace string, flags ...string) *Agent {
 func InNetwork(cmd *exec.Cmd, namespace string) {
 	cmd.Args = append([]string{"nsenter", "--net=/run/netns/" + namespace}, append([]string{cmd.Path}, cmd.Args[1:]...)...)
 	cmd.Path = "/usr/bin/nsenter"
-}
-
-// settle has the agent start as its user, to whom its directory and the socket
-// that it reports to belong, or with a /proc of its own namespace.
-func (a *Agent) settle(t testing.TB, notify string) {
-	t.Helper()
-	if a.network != "" {
-		InNetwork(a.cmd, a.network)
-	}
-	if a.as == nil {
-		return
-	}
-	a.cmd.SysProcAttr = a.as
-	if a.as.Cloneflags != 0 {
-		a.cmd.Args = append([]string{"sh", "-c", `mount -t proc proc /proc && exec "$0" "$@"`}, a.cmd.Args...)
-		a.cmd.Path = "/bin/sh"
-		return
-	}
-	for _, path := range []string{a.Dir, notify} {
-		if err := os.Chown(path, int(a.as.Credential.Uid), int(a.as.Credential.Gid)); err != nil {
-			t.Fatal(err)
-		}
-	}
 }

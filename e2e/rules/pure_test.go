@@ -15,10 +15,11 @@ var pure = []struct {
 	dir string
 	own []string // packages of this module that it may import
 }{
-	{dir: "agent/internal/access"},
+	{dir: "agent/internal/access", own: []string{module + "/internal/identity"}},
 	{dir: "agent/internal/lifecycle"},
 	{dir: "agent/internal/service", own: []string{module + "/internal/handover"}},
 	{dir: "internal/handover"},
+	{dir: "internal/identity"},
 	{dir: "agent/internal/steer", own: []string{module + "/agent/internal/service"}},
 }
 

@@ -5,6 +5,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/gracefleet/gracefleet/internal/identity"
 )
 
 // Grant is some permissions on some services.
@@ -25,7 +27,7 @@ func (p *Policy) Grants(roles ...string) Grants {
 	var out Grants
 	for _, name := range roles {
 		r, ok := p.role(name)
-		if ok && name != AgentRole && p.here(r) {
+		if ok && name != identity.AgentRole && p.here(r) {
 			out = append(out, Grant{May: r.May, Services: r.Services})
 		}
 	}

@@ -37,7 +37,7 @@ func (p *Policy) Identify(c *x509.Certificate) (Identity, error) {
 	switch {
 	case err == nil && id.TrustDomain != p.TrustDomain:
 		return Identity{}, fmt.Errorf("%s is of another trust domain than this agent's, %q", id, p.TrustDomain)
-	case err == nil && id.Role == AgentRole:
+	case err == nil && id.Agent():
 		return Identity{}, fmt.Errorf("%s is an agent's: it may not be a client", id)
 	case err == nil:
 		return Identity{Name: id.Role + "/" + id.Name, Role: id.Role}, nil

@@ -5,9 +5,10 @@ import (
 	"fmt"
 	"maps"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/gracefleet/gracefleet/internal/identity"
 )
 
 // Role says what those who have it may do, and where.
@@ -34,10 +35,6 @@ type Policy struct {
 	TrustDomain string
 }
 
-// AgentRole is what agents have in their certificates. It cannot be granted
-// anything.
-const AgentRole = "agent"
-
 // BuiltinRoles are those that need not be defined: one for each permission, and
 // operator.
 func BuiltinRoles() map[string]Role {
@@ -47,9 +44,6 @@ func BuiltinRoles() map[string]Role {
 	}
 	return out
 }
-
-// nameForm is that of roles and names in identities.
-var nameForm = regexp.MustCompile(`\A[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?\z`)
 
 // Validate says what is wrong with a policy, all of it.
 func (p *Policy) Validate() error {
@@ -72,7 +66,7 @@ func (p *Policy) Validate() error {
 			errs = append(errs, fmt.Errorf("labels.%s: %q: labels and their values have no space, comma or =", label, p.Labels[label]))
 		}
 	}
-	if p.TrustDomain != "" && !trustDomainForm.MatchString(p.TrustDomain) {
+	if p.TrustDomain != "" && !identity.ValidTrustDomain(p.TrustDomain) {
 		errs = append(errs, fmt.Errorf("trust_domain: %q is none: use a name such as example.org", p.TrustDomain))
 	}
 	return errors.Join(errs...)
@@ -92,10 +86,10 @@ func validateRole(name string, r Role) error {
 	fail := func(format string, args ...any) {
 		errs = append(errs, fmt.Errorf("roles.%s: "+format, append([]any{name}, args...)...))
 	}
-	if !nameForm.MatchString(name) {
+	if !identity.ValidName(name) {
 		fail("not a name: use 1 to 63 of a-z, 0-9, and . _ - between them")
 	}
-	if name == AgentRole {
+	if name == identity.AgentRole {
 		fail("is what agents are: it cannot be granted anything")
 	}
 	if len(r.May) == 0 {

@@ -19,7 +19,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func open(t *testing.T, f certs.Files) *certs.Keeper {
 	t.Helper()
-	k, err := certs.Open(f, hclog.NewNullLogger())
+	return openLogged(t, f, hclog.NewNullLogger())
+}
+
+func openLogged(t *testing.T, f certs.Files, log hclog.Logger) *certs.Keeper {
+	t.Helper()
+	k, err := certs.Open(f, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +90,8 @@ func TestReload(t *testing.T) {
 	files := certs.Files(ca.Agent("web-1"))
 	alice := ca.Client("operator", "alice")
 	files.Revoked = ca.Revoke()
-	k := open(t, files)
+	said := make(lines, 10)
+	k := openLogged(t, files, hclog.New(&hclog.LoggerOptions{Output: said}))
 	if err := k.Verify([]*x509.Certificate{alice.Leaf}); err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +111,14 @@ func TestReload(t *testing.T) {
 	if err := os.WriteFile(files.Revoked, []byte("nonsense"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	for !strings.Contains(<-said, "cannot be used") {
+	}
 	ca.Agent("web-1") // a good certificate beside a bad list: neither is taken
+	for !strings.Contains(<-said, "cannot be used") {
+	}
+	if k.Leaf().SerialNumber.Cmp(was) != 0 || k.Verify([]*x509.Certificate{alice.Leaf}) == nil {
+		t.Error("beside a broken list something was taken")
+	}
 	ca.Revoke(alice)
 	<-changed
 	if k.Leaf().SerialNumber.Cmp(was) == 0 {
@@ -116,6 +129,14 @@ func TestReload(t *testing.T) {
 	}
 	cancel()
 	<-ended
+}
+
+// lines are what a logger says, one after the other.
+type lines chan string
+
+func (l lines) Write(b []byte) (int, error) {
+	l <- string(b)
+	return len(b), nil
 }
 
 func TestWarnings(t *testing.T) {

@@ -19,8 +19,6 @@ type Files struct {
 	Revoked string `yaml:"revoked"` // revocation lists of those, PEM or DER
 }
 
-func (f Files) all() []string { return []string{f.Cert, f.Key, f.CA, f.Revoked} }
-
 // Complete says whether everything that is required is named.
 func (f Files) Complete() error {
 	for _, required := range []struct{ flag, file string }{{"--tls-cert", f.Cert}, {"--tls-key", f.Key}, {"--tls-ca", f.CA}} {

@@ -5,9 +5,11 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"io/fs"
 	"os"
-	"sync"
+	"slices"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -23,8 +25,7 @@ type Keeper struct {
 	log   hclog.Logger
 	now   atomic.Pointer[snapshot]
 
-	mu     sync.Mutex
-	stamps []stamp
+	stamps []stamp // of what was read last; Run's
 }
 
 // stamp tells one state of a file from another.
@@ -49,7 +50,7 @@ func Open(files Files, log hclog.Logger) (*Keeper, error) {
 }
 
 // Run reads the files anew when they change, until ctx ends. After each change it
-// calls changed: what was trusted before may no longer be.
+// calls changed: what was trusted before may no longer be. One call at a time.
 func (k *Keeper) Run(ctx context.Context, changed func()) {
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
@@ -68,36 +69,24 @@ func (k *Keeper) Run(ctx context.Context, changed func()) {
 // reload says whether something else holds now. Files that are being written are
 // read at the next look.
 func (k *Keeper) reload() bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
 	is := k.files.stamps()
-	if equal(is, k.stamps) {
-		return false
-	}
-	s, err := k.files.read()
-	if err != nil {
-		k.log.Error("changed certificates cannot be used: those of before stay in force", "error", err)
-		k.stamps = is
+	if slices.Equal(is, k.stamps) {
 		return false
 	}
 	k.stamps = is
+	s, err := k.files.read()
+	if err != nil {
+		k.log.Error("changed certificates cannot be used: those of before stay in force", "error", err)
+		return false
+	}
 	k.now.Store(s)
 	k.log.Info("certificates were read anew", "expires", s.own.Leaf.NotAfter, "revoked", len(s.revoked))
 	return true
 }
 
-func equal(a, b []stamp) bool {
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
-}
-
 func (f Files) stamps() []stamp {
 	var out []stamp
-	for _, path := range f.all() {
+	for _, path := range []string{f.Cert, f.Key, f.CA, f.Revoked} {
 		var s stamp
 		if info, err := os.Stat(path); err == nil {
 			s = stampOf(info)
@@ -107,24 +96,30 @@ func (f Files) stamps() []stamp {
 	return out
 }
 
+func stampOf(info fs.FileInfo) stamp {
+	s := stamp{size: info.Size(), changed: info.ModTime()}
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		s.device, s.inode = st.Dev, st.Ino
+	}
+	return s
+}
+
 // Leaf is the agent's own certificate.
 func (k *Keeper) Leaf() *x509.Certificate { return k.now.Load().own.Leaf }
 
 // Config is for servers. Each handshake uses what holds then. A session is never
 // resumed: that would skip a look at what was revoked since.
 func (k *Keeper) Config() *tls.Config {
-	return &tls.Config{
-		MinVersion:             tls.VersionTLS13,
-		NextProtos:             []string{"h2"},
-		SessionTicketsDisabled: true,
-		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-			s := k.now.Load()
-			return &tls.Config{
-				MinVersion: tls.VersionTLS13, NextProtos: []string{"h2"}, SessionTicketsDisabled: true,
-				Certificates: []tls.Certificate{s.own},
-				ClientAuth:   tls.RequireAndVerifyClientCert, ClientCAs: s.roots,
-				VerifyConnection: func(state tls.ConnectionState) error { return k.Verify(state.PeerCertificates) },
-			}, nil
-		},
+	always := &tls.Config{
+		MinVersion: tls.VersionTLS13, NextProtos: []string{"h2"}, SessionTicketsDisabled: true,
+		ClientAuth:       tls.RequireAndVerifyClientCert,
+		VerifyConnection: func(state tls.ConnectionState) error { return k.Verify(state.PeerCertificates) },
 	}
+	first := always.Clone()
+	first.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		s, now := k.now.Load(), always.Clone()
+		now.Certificates, now.ClientCAs = []tls.Certificate{s.own}, s.roots
+		return now, nil
+	}
+	return first
 }

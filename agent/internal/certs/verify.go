@@ -4,8 +4,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io/fs"
-	"syscall"
 	"time"
 )
 
@@ -58,12 +56,4 @@ func (k *Keeper) Warnings(now time.Time) []string {
 		out = append(out, fmt.Sprintf("the list of revoked certificates, %s, is out of date since %s: it holds still", k.files.Revoked, s.stale.Format(time.RFC3339)))
 	}
 	return out
-}
-
-func stampOf(info fs.FileInfo) stamp {
-	s := stamp{size: info.Size(), changed: info.ModTime()}
-	if st, ok := info.Sys().(*syscall.Stat_t); ok {
-		s.device, s.inode = st.Dev, st.Ino
-	}
-	return s
 }

@@ -70,34 +70,24 @@ func (s *slot) AwaitQueued(ctx context.Context) error {
 
 // AwaitFull returns when so many percent of one of the slot's queues are taken.
 func (s *slot) AwaitFull(ctx context.Context, percent int) (queued, limit int, err error) {
-	type length struct{ queued, limit int }
-	full := make(chan length, 1)
 	found, stop := context.WithCancel(ctx)
 	defer stop()
-	var all sync.WaitGroup
-	for _, l := range s.listeners() {
-		all.Go(func() {
-			_ = socket.WatchQueue(found, l.File, func() {
-				queued, limit, err := socket.Queue(l.File)
-				if err != nil || limit == 0 || queued*100 < limit*percent {
-					return
-				}
-				select {
-				case full <- length{queued, limit}:
-				default: // another one was first
-				}
+	var mu sync.Mutex
+	s.watchSockets(found, socket.WatchQueue, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, l := range s.listeners() {
+			n, of, err := socket.Queue(l.File)
+			if err == nil && of > 0 && n*100 >= of*percent {
+				queued, limit = n, of
 				stop()
-			})
-		})
-	}
-	<-found.Done()
-	all.Wait()
-	select {
-	case l := <-full:
-		return l.queued, l.limit, nil
-	default:
+			}
+		}
+	})
+	if ctx.Err() != nil {
 		return 0, 0, context.Cause(ctx)
 	}
+	return queued, limit, nil
 }
 
 // AwaitLost returns nil when one of the slot's listeners was shut down.

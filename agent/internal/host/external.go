@@ -35,21 +35,25 @@ func (h *Host) FindProgram(ctx context.Context, spec service.Spec, unit string, 
 	if err != nil {
 		return x, notAdoptable(fmt.Errorf("process %d may not be looked at: run graced as root, or as the program's user: %w", x.PID, err))
 	}
+	return x, notAdoptable(h.adoptable(ctx, spec, x))
+}
+
+// adoptable says why a program that is there cannot be taken over.
+func (h *Host) adoptable(ctx context.Context, spec service.Spec, x supervisor.External) error {
 	if x.Unit == "" {
-		err = startedAgain(ctx, x.PID)
+		if err := startedAgain(ctx, x.PID); err != nil {
+			return err
+		}
 	}
 	inodes := map[uint64]bool{}
 	for _, sock := range spec.Sockets {
-		if err == nil {
-			var l held
-			l, err = h.listenerOf(ctx, spec.Name, x, sock.Address)
-			inodes[l.Inode] = true
+		l, err := h.listenerOf(ctx, spec.Name, x, sock.Address)
+		if err != nil {
+			return err
 		}
+		inodes[l.Inode] = true
 	}
-	if err == nil {
-		err = alone(x, inodes)
-	}
-	return x, notAdoptable(err)
+	return alone(x, inodes)
 }
 
 // alone refuses a program of which a part that would stay has the listeners, too:
@@ -142,18 +146,16 @@ func runsFor(pid int, name string) bool {
 
 // listensElsewhere helps whoever declared the wrong addresses.
 func listensElsewhere(own map[uint64]descriptor) string {
-	all, err := socket.TCPListeners()
+	all, err := listening(own)
 	if err != nil {
 		return ""
 	}
-	var names []string
-	for _, l := range all {
-		if _, ok := own[l.Inode]; ok {
-			names = append(names, spelled(l.Address))
-		}
-	}
-	if len(names) == 0 {
+	if len(all) == 0 {
 		return ", nor on any other tcp address"
+	}
+	var names []string
+	for _, a := range all {
+		names = append(names, spelled(a))
 	}
 	return "; it does on " + strings.Join(names, ", ")
 }
@@ -173,10 +175,7 @@ func spelled(a service.Address) string {
 // Boot has the unit of an adopted program, and what triggers it, start at boot as
 // they did, or no longer.
 func (h *Host) Boot(ctx context.Context, x supervisor.External, starts bool) error {
-	switch {
-	case x.Unit == "":
-		return nil
-	case starts:
+	if starts {
 		return systemd.Enable(ctx, x.Enabled...)
 	}
 	return systemd.Disable(ctx, append([]string{x.Unit}, x.Triggers...)...)
@@ -184,9 +183,6 @@ func (h *Host) Boot(ctx context.Context, x supervisor.External, starts bool) err
 
 // Retire has the unit of an adopted program no longer start it, and stopped.
 func (h *Host) Retire(ctx context.Context, x supervisor.External) error {
-	if x.Unit == "" {
-		return nil
-	}
 	return errors.Join(h.Boot(ctx, x, false), systemd.Stop(ctx, append(slices.Clone(x.Triggers), x.Unit)...))
 }
 

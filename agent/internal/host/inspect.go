@@ -54,7 +54,7 @@ func (s *slot) repair(l shim.Listener) {
 func (s *slot) closedListener() error {
 	missing := map[uint64]service.Address{} // by inode
 	for _, l := range s.listeners() {
-		inode, err := inodeOf(l.File)
+		inode, err := socket.Inode(l.File)
 		if err == nil && l.Socket.Address.Network != service.UDP && !s.stillHeld(inode) {
 			missing[inode] = l.Socket.Address
 		}
@@ -118,21 +118,11 @@ func (s *slot) Undeclared() ([]service.Address, error) {
 		return nil, nil
 	}
 	for _, l := range s.listeners() {
-		if inode, err := inodeOf(l.File); err == nil {
+		if inode, err := socket.Inode(l.File); err == nil {
 			delete(held, inode)
 		}
 	}
-	all, err := socket.TCPListeners()
-	if err != nil {
-		return nil, err
-	}
-	var own []service.Address
-	for _, l := range all {
-		if _, ok := held[l.Inode]; ok {
-			own = append(own, l.Address)
-		}
-	}
-	return own, nil
+	return listening(held)
 }
 
 // cookies are the sockets of all open slots of a service.

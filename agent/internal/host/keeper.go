@@ -35,7 +35,7 @@ func keep(s *slot, c *shim.Client) *keeper {
 	ctx, cancel := context.WithCancel(context.Background())
 	k := &keeper{
 		slot: s, ctx: ctx, cancel: cancel, done: make(chan struct{}),
-		client: c, state: c.Hello().State, changed: make(chan struct{}),
+		client: c, state: c.Hello().State, changed: make(chan struct{}), program: s.taken,
 	}
 	go k.run(c)
 	return k

@@ -6,9 +6,7 @@ import (
 	"strconv"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/gracefleet/gracefleet/agent/internal/listen"
+	"github.com/gracefleet/gracefleet/agent/internal/service"
 	"github.com/gracefleet/gracefleet/agent/internal/shim"
 	"github.com/gracefleet/gracefleet/agent/internal/socket"
 )
@@ -65,12 +63,19 @@ func heldSockets(pids []int) (held map[uint64]descriptor, known bool) {
 	return held, known
 }
 
-func inodeOf(f *os.File) (uint64, error) {
-	var st unix.Stat_t
-	if err := listen.Control(f, func(fd int) error { return unix.Fstat(fd, &st) }); err != nil {
-		return 0, err
+// listening are the tcp addresses of those that listen.
+func listening(held map[uint64]descriptor) ([]service.Address, error) {
+	all, err := socket.TCPListeners()
+	if err != nil {
+		return nil, err
 	}
-	return st.Ino, nil
+	var out []service.Address
+	for _, l := range all {
+		if _, ok := held[l.Inode]; ok {
+			out = append(out, l.Address)
+		}
+	}
+	return out, nil
 }
 
 // residentBytes is what processes have in memory (statm, proc(5)).

@@ -13,6 +13,7 @@ import (
 
 	"github.com/gracefleet/gracefleet/agent/internal/lifecycle"
 	"github.com/gracefleet/gracefleet/agent/internal/shim"
+	"github.com/gracefleet/gracefleet/agent/internal/socket"
 	"github.com/gracefleet/gracefleet/agent/internal/store"
 	"github.com/gracefleet/gracefleet/agent/internal/supervisor"
 	"github.com/gracefleet/gracefleet/internal/handover"
@@ -61,7 +62,7 @@ func (s *slot) expectAt(p *shim.Program, pid int) {
 		if !ok {
 			continue
 		}
-		if inode, err := inodeOf(l.File); err == nil {
+		if inode, err := socket.Inode(l.File); err == nil {
 			s.foundAt.Store(inode, descriptor{pid, p.Descriptor(i)})
 		}
 	}

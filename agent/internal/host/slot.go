@@ -60,11 +60,6 @@ func (h *Host) Open(ctx context.Context, in supervisor.SlotIntent) (supervisor.S
 		return nil, startError(err)
 	}
 	s.keeper = keep(s, client)
-	if s.taken != nil {
-		s.keeper.mu.Lock()
-		s.keeper.program = s.taken
-		s.keeper.mu.Unlock()
-	}
 	return s, nil
 }
 
@@ -89,7 +84,7 @@ func (h *Host) newSlot(in supervisor.SlotIntent) (*slot, error) {
 func (s *slot) open(ctx context.Context, c *shim.Client) error {
 	options := map[string]listen.Options{}
 	for _, sock := range s.intent.Spec.Sockets {
-		o := listen.Options{Owner: s.host.steeringOf(s.intent.Service).ownerFor(sock.Address)}
+		o := listen.Options{Owner: s.host.steeringOf(s.intent.Service).settleOwner(sock.Address)}
 		if p, ok := s.paths[sock.Name]; ok {
 			if err := p.prepare(); err != nil {
 				return err

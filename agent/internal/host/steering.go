@@ -138,7 +138,7 @@ func (t *steering) Close(ctx context.Context, number int, s supervisor.Slot, aft
 	attached := t.attach()
 	t.mu.Unlock()
 	for _, a := range going.Addresses() {
-		t.ownerFor(a) // nobody else's, as soon as that can be
+		t.settleOwner(a)
 	}
 	return errors.Join(err, attached, going.remove(ctx))
 }

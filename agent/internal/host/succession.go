@@ -27,7 +27,7 @@ func (s *slot) Holders(ctx context.Context) []string {
 			continue
 		}
 		ours[l.Cookie] = true
-		if inode, err := inodeOf(l.File); err == nil && s.origin(l.Socket.Address).foreign {
+		if inode, err := socket.Inode(l.File); err == nil && s.origin(l.Socket.Address).foreign {
 			inodes[inode] = true
 		}
 	}
@@ -71,7 +71,7 @@ func (s *slot) Successor(ctx context.Context) (supervisor.External, bool) {
 		return supervisor.External{}, false
 	}
 	x := *s.intent.External
-	for wait := handedOver; wait > 0 && ctx.Err() == nil; wait -= handedOverPoll {
+	for wait := handedOver; wait > 0; wait -= handedOverPoll {
 		u, err := systemd.Find(ctx, x.Unit)
 		if err != nil && (u.Name == "" || !strings.HasPrefix(u.State, "reloading") && !strings.HasPrefix(u.State, "active")) {
 			return x, false
@@ -81,7 +81,7 @@ func (s *slot) Successor(ctx context.Context) (supervisor.External, bool) {
 			return x, s.inherit(ctx, &x) == nil
 		}
 		if pause(ctx, handedOverPoll) != nil {
-			break
+			return x, false
 		}
 	}
 	return x, false
@@ -92,7 +92,7 @@ func (s *slot) Successor(ctx context.Context) (supervisor.External, bool) {
 func (s *slot) holdsAll(pid int) bool {
 	held, _ := heldSockets(append([]int{pid}, below(pid)...))
 	for _, l := range s.listeners() {
-		inode, err := inodeOf(l.File)
+		inode, err := socket.Inode(l.File)
 		if _, ok := held[inode]; err != nil || !ok {
 			return false
 		}
@@ -123,9 +123,10 @@ func (s *slot) inherit(ctx context.Context, x *supervisor.External) error {
 	return err
 }
 
-// ownerFor is the user whom a new member of a group must belong to: that of an
-// adopted listener as long as there is one, then the agent's again.
-func (t *steering) ownerFor(a service.Address) *int {
+// settleOwner says to whom a new member of a group must belong: the user of an
+// adopted listener as long as there is one. Then the group is made the agent's own
+// again, and the answer is nil.
+func (t *steering) settleOwner(a service.Address) *int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, s := range t.slots {

@@ -44,7 +44,7 @@ func (s *slot) takeOver(ctx context.Context, c *shim.Client) error {
 		in.Sockets, in.Files, owners = append(in.Sockets, sock), append(in.Files, f), append(owners, owner)
 	}
 	for i, f := range in.Files { // all or none of them are touched
-		if _, err := socket.Share(f, in.Sockets[i], owners[i]); err != nil {
+		if err := socket.Share(f, in.Sockets[i], owners[i]); err != nil {
 			return err
 		}
 	}
@@ -93,7 +93,7 @@ func (s *slot) recognise(ctx context.Context) {
 	origins := map[service.Address]origin{}
 	for i, l := range listeners {
 		a := l.Socket.Address
-		inode, err := inodeOf(l.File)
+		inode, err := socket.Inode(l.File)
 		if err != nil || a.Network != service.TCP {
 			continue
 		}

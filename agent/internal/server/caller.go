@@ -40,11 +40,16 @@ func callerOf(ctx context.Context) (Caller, bool) {
 	return c, ok
 }
 
-// roles are those that the caller has by a policy. Root, and whoever the agent runs
-// as, could do everything without it.
+// almighty are root, and whoever the agent runs as: they could do everything
+// without it.
+func (c Caller) almighty(owner uint32) bool {
+	return c.local != nil && (c.local.UID == 0 || c.local.UID == owner)
+}
+
+// roles are those that the caller has by a policy.
 func (c Caller) roles(p *access.Policy, owner uint32) []string {
 	switch {
-	case c.local != nil && (c.local.UID == 0 || c.local.UID == owner):
+	case c.almighty(owner):
 		return []string{string(access.Admin)}
 	case c.local != nil:
 		return c.local.roles(p)
@@ -59,7 +64,7 @@ func (c Caller) roles(p *access.Policy, owner uint32) []string {
 // grants are what the caller may do on this host now.
 func (s *Server) grants(c Caller) access.Grants {
 	p := s.Policy()
-	if c.local != nil && (c.local.UID == 0 || c.local.UID == s.owner) {
+	if c.almighty(s.owner) {
 		return access.Everything() // whatever admin is redefined to
 	}
 	return p.Grants(c.roles(p, s.owner)...)

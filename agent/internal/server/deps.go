@@ -48,8 +48,6 @@ type Certificates interface {
 	Verify(chain []*x509.Certificate) error
 }
 
-type verifyChain func(chain []*x509.Certificate) error
-
 // Store is what the server needs of the state directory; *store.Store is one.
 type Store interface {
 	BeginUpload(digest string, size int64, o store.UploadOptions) (u *store.Upload, committed int64, err error)

@@ -21,13 +21,14 @@ type Remote struct {
 
 // remoteCredentials identify callers by their certificates.
 type remoteCredentials struct {
-	server *Server
-	config *tls.Config
-	open   *openConnections
+	server       *Server
+	certificates Certificates
+	config       *tls.Config
+	open         *openConnections
 }
 
 func newRemoteCredentials(s *Server, c Certificates) *remoteCredentials {
-	r := &remoteCredentials{server: s, config: c.Config(), open: &openConnections{verify: c.Verify, all: map[*remoteConn]bool{}}}
+	r := &remoteCredentials{server: s, certificates: c, config: c.Config(), open: &openConnections{all: map[*remoteConn]bool{}}}
 	current := r.config.GetConfigForClient
 	// Who is nobody here is told so by TLS, before the connection stands.
 	r.config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
@@ -99,7 +100,7 @@ func (c *remoteCredentials) trusts(conn *tls.Conn) error {
 	if _, err := c.identify(conn); err != nil {
 		return err
 	}
-	return c.open.verify(conn.ConnectionState().PeerCertificates)
+	return c.certificates.Verify(conn.ConnectionState().PeerCertificates)
 }
 
 func (c *remoteCredentials) identify(conn *tls.Conn) (Caller, error) {
@@ -133,8 +134,6 @@ func (c *remoteCredentials) OverrideServerName(string) error { return nil }
 // openConnections are those that were let in, and stand. It is safe for concurrent
 // use.
 type openConnections struct {
-	verify verifyChain
-
 	mu  sync.Mutex
 	all map[*remoteConn]bool
 }

@@ -158,8 +158,7 @@ func TestWhoami(t *testing.T) {
 	}
 }
 
-// A certificate that is revoked ends the connection that it opened, also one whose
-// session could be resumed.
+// A certificate that is revoked ends the connection that it opened.
 func TestRevokedWhileConnected(t *testing.T) {
 	ca := certstest.NewCA(t)
 	h := newHostAt(t, listenRemote(t, ca))

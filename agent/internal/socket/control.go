@@ -32,8 +32,8 @@ func SetNonblocking(f *os.File, on bool) error {
 	return nil
 }
 
-// inode returns the number in "socket:[N]" of /proc/PID/fd.
-func inode(f *os.File) (uint64, error) {
+// Inode is the number of a socket, as in "socket:[N]" of /proc/PID/fd.
+func Inode(f *os.File) (uint64, error) {
 	var st unix.Stat_t
 	err := listen.Control(f, func(fd int) error { return unix.Fstat(fd, &st) })
 	return st.Ino, err

@@ -62,7 +62,7 @@ func unixQueue(f *os.File) (queued, limit int, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	ino, err := inode(f)
+	ino, err := Inode(f)
 	if err != nil {
 		return 0, 0, err
 	}

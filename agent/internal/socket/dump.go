@@ -59,12 +59,7 @@ func (s Scope) listInet(conns map[uint64]connection) (known bool, err error) {
 // where they cannot be told.
 func (s Scope) visitInet(visit func(*inetSock)) (known bool, err error) {
 	if len(s.Cgroups) > 0 && !s.lacks.cgroupFilter {
-		var err error
-		for _, id := range s.Cgroups {
-			if err = s.visitBy(id, visit); err != nil {
-				break
-			}
-		}
+		err := s.visitEach(visit)
 		// Kernels before 5.9 do not know the filter.
 		if err == nil || !errors.Is(err, unix.EINVAL) {
 			return err == nil, err
@@ -86,6 +81,16 @@ func (s Scope) visitInet(visit func(*inetSock)) (known bool, err error) {
 		}
 	})
 	return err == nil, err
+}
+
+// visitEach calls visit with what each of the scope's cgroups has.
+func (s Scope) visitEach(visit func(*inetSock)) error {
+	for _, id := range s.Cgroups {
+		if err := s.visitBy(id, visit); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s Scope) visitBy(cgroup uint64, visit func(*inetSock)) error {

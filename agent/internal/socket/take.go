@@ -24,8 +24,7 @@ func Take(pidfd, number int, inode uint64, name string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	var st unix.Stat_t
-	if err := listen.Control(f, func(fd int) error { return unix.Fstat(fd, &st) }); err != nil || st.Ino != inode {
+	if is, err := Inode(f); err != nil || is != inode {
 		f.Close()
 		return nil, errors.Join(err, fmt.Errorf("take the listener on %s over: the program has closed it", name))
 	}
@@ -34,7 +33,7 @@ func Take(pidfd, number int, inode uint64, name string) (*os.File, error) {
 
 // Share makes a listener that somebody else opened the member of a group, and steers
 // all connections to it. Its program notices nothing. One that has a group stays in
-// it. It returns the user whose sockets can join.
+// it.
 //
 // SO_REUSEPORT can be set late, but the kernel makes the group only when a second
 // member listens (inet_reuseport_add_sock). Here that is one which drops
@@ -42,8 +41,9 @@ func Take(pidfd, number int, inode uint64, name string) (*os.File, error) {
 // program is attached is asked for again by its sender.
 //
 // The group is made the agent's: another process of the program's user could join
-// it otherwise. Multipath TCP keeps the owner of its subflow, whatever is said.
-func Share(f *os.File, s service.Socket, owner int) (int, error) {
+// it otherwise. Multipath TCP keeps the owner of its subflow, whatever is said: only
+// that user's sockets can join.
+func Share(f *os.File, s service.Socket, owner int) error {
 	protocol, err := getsockopt(f, unix.SOL_SOCKET, unix.SO_PROTOCOL)
 	if err == nil && protocol == unix.IPPROTO_TCP {
 		owner, err = os.Geteuid(), listen.Own(f, os.Geteuid())
@@ -56,9 +56,9 @@ func Share(f *os.File, s service.Socket, owner int) (int, error) {
 		err = group(f, s, owner)
 	}
 	if err != nil {
-		return 0, fmt.Errorf("share the listener on %s: %w", s.Address, err)
+		return fmt.Errorf("share the listener on %s: %w", s.Address, err)
 	}
-	return owner, nil
+	return nil
 }
 
 func group(f *os.File, s service.Socket, owner int) error {

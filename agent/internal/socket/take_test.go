@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -95,13 +96,12 @@ func testShare(t *testing.T, a service.Address, protocol, uid int) {
 	if n := accept(t, legacy); n != 1 {
 		t.Fatalf("%d connections were accepted before, want 1", n)
 	}
-	var owner int
 	for range 2 { // it is repeatable
-		var err error
-		if owner, err = Share(legacy, service.Socket{Name: "test", Address: a}, uid); err != nil {
+		if err := Share(legacy, service.Socket{Name: "test", Address: a}, uid); err != nil {
 			t.Fatal(err)
 		}
 	}
+	owner := ownerOf(t, a, legacy)
 	if plain := protocol == unix.IPPROTO_TCP; plain && owner != os.Geteuid() || !plain && owner != uid {
 		t.Errorf("its group belongs to uid %d", owner)
 	}
@@ -128,6 +128,25 @@ func testShare(t *testing.T, a service.Address, protocol, uid int) {
 	}
 }
 
+// ownerOf is the user whose sockets can join a listener's group, as the kernel
+// lists it.
+func ownerOf(t *testing.T, a service.Address, f *os.File) int {
+	t.Helper()
+	inode, err := Inode(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := Listeners(t.Context(), a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(all, func(l Listener) bool { return l.Inode == inode })
+	if i < 0 {
+		t.Fatalf("the listener is not among %v", all)
+	}
+	return int(all[i].UID)
+}
+
 // Nothing is changed that could not be finished.
 func TestShareRefused(t *testing.T) {
 	a := fresh(t, service.TCP, "127.0.0.1")
@@ -142,7 +161,7 @@ func TestShareRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Close(accepted)
-	_, err = Share(legacy, service.Socket{Name: "test", Address: a}, os.Geteuid())
+	err = Share(legacy, service.Socket{Name: "test", Address: a}, os.Geteuid())
 	if !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), a.String()) || !strings.Contains(err.Error(), "without SO_REUSEADDR") {
 		t.Errorf("shared: %v", err)
 	}

@@ -68,12 +68,13 @@ func mustOverlap(r UpgradeRequest, spec service.Spec) error {
 	if !spec.Upgrade.NoOverlap {
 		return nil
 	}
+	const reason = "the service has upgrade.overlap: none: the old generation ends first"
 	e := &service.InvalidError{}
 	if len(r.Steps) > 0 {
-		e.Violations = append(e.Violations, service.Violation{Field: "steps", Reason: "the service has upgrade.overlap: none: the old generation ends first"})
+		e.Violations = append(e.Violations, service.Violation{Field: "steps", Reason: reason})
 	}
 	if r.Soak != nil && *r.Soak > 0 {
-		e.Violations = append(e.Violations, service.Violation{Field: "soak", Reason: "the service has upgrade.overlap: none: the old generation ends first"})
+		e.Violations = append(e.Violations, service.Violation{Field: "soak", Reason: reason})
 	}
 	if len(e.Violations) == 0 {
 		return nil

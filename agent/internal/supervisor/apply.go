@@ -78,27 +78,30 @@ func (s *Supervisor) create(ctx context.Context, r ApplyRequest, version string)
 	if r.DryRun {
 		return ApplyResult{Status: Status{Name: r.Spec.Name, Spec: r.Spec, State: Running}, Created: true}, nil
 	}
-	o := s.add(rec)
 	var res ApplyResult
-	err := o.do(ctx, func() error {
-		return o.attempt(func() error {
-			o.rec.RecordedAt = o.wall()
-			u, err := o.begin(begin{Caller: r.Caller, kind: lifecycle.KindCreate, spec: r.Spec, version: version, body: digest("apply", r.Spec)})
-			if err != nil {
-				return err
-			}
-			o.report([]Event{{ServiceChanged: &ServiceChanged{Verb: "created", Actor: r.Actor, Reason: r.Comment}}})
-			res = ApplyResult{Status: o.status(), Created: true, Upgrade: &u}
-			return nil
-		})
+	err := s.found(ctx, rec, func(o *owner) error {
+		o.rec.RecordedAt = o.wall()
+		u, err := o.begin(begin{Caller: r.Caller, kind: lifecycle.KindCreate, spec: r.Spec, version: version, body: digest("apply", r.Spec)})
+		if err != nil {
+			return err
+		}
+		o.report([]Event{{ServiceChanged: &ServiceChanged{Verb: "created", Actor: r.Actor, Reason: r.Comment}}})
+		res = ApplyResult{Status: o.status(), Created: true, Upgrade: &u}
+		return nil
 	})
+	return res, err
+}
+
+// found adds a service with its first act; if that is refused, nothing is left of it.
+func (s *Supervisor) found(ctx context.Context, rec record, first func(o *owner) error) error {
+	o := s.add(rec)
+	err := o.do(ctx, func() error { return o.attempt(func() error { return first(o) }) })
 	if err != nil {
 		o.cancel(ErrServiceNotFound)
 		<-o.done
 		s.drop(o.name)
-		return ApplyResult{}, err
 	}
-	return res, nil
+	return err
 }
 
 // conflicts says whether a foreign process holds one of the addresses.

@@ -38,7 +38,8 @@ type Host interface {
 	// FindProgram finds what is to be adopted: the main process of a unit, or a
 	// process; ErrNotAdoptable when it does not listen where the specification says.
 	FindProgram(ctx context.Context, spec service.Spec, unit string, pid int) (External, error)
-	// Boot has the unit of an adopted program start at boot as it did, or no longer.
+	// Boot has the unit of an adopted program, which has one, start at boot as it did,
+	// or no longer.
 	Boot(ctx context.Context, x External, starts bool) error
 	// Retire does the latter, and has the unit stopped.
 	Retire(ctx context.Context, x External) error

@@ -183,7 +183,7 @@ func (o *owner) counted(e lifecycle.Effect, c Count) {
 // signal tells a program to end, once per instance.
 func (o *owner) signal(e lifecycle.Effect, sl *openSlot) func(context.Context) {
 	spec, _ := o.rec.spec(e.Program)
-	x := o.rec.externalOf(o.rec.State.Generation(e.Generation))
+	x := o.external(e.Generation)
 	return func(ctx context.Context) {
 		slot, err := sl.wait(ctx)
 		if err != nil {
@@ -205,7 +205,7 @@ func (o *owner) signal(e lifecycle.Effect, sl *openSlot) func(context.Context) {
 func (o *owner) kill(e lifecycle.Effect, sl *openSlot) func(context.Context) {
 	g := o.rec.State.Generation(e.Generation)
 	draining := g != nil && g.State == lifecycle.Draining
-	x := o.rec.externalOf(g)
+	x := o.external(e.Generation)
 	spec, _ := o.rec.spec(e.Program)
 	return func(ctx context.Context) {
 		slot, err := sl.wait(ctx)
@@ -219,7 +219,7 @@ func (o *owner) kill(e lifecycle.Effect, sl *openSlot) func(context.Context) {
 		if cutting := c.Open - c.Waiting; draining && countErr == nil && cutting > 0 {
 			o.post(ctx, func() { o.cut(e.Generation, cutting) })
 		}
-		if x != nil && x.Unit != "" {
+		if x != nil {
 			o.retire(ctx, e.Generation, *x) // else it starts another
 		}
 		if err := slot.Kill(ctx, fmt.Sprintf("kill-%d", e.Instance)); err != nil && ctx.Err() == nil {

@@ -77,33 +77,32 @@ func (o *owner) adoptedBefore(ctx context.Context, r AdoptRequest) (res AdoptRes
 }
 
 func (s *Supervisor) takeOver(ctx context.Context, r AdoptRequest, x External, version string) (AdoptResult, error) {
-	o, err := s.find(r.Spec.Name)
-	created := errors.Is(err, ErrServiceNotFound)
-	if created {
-		o = s.add(record{Format: recordFormat, Name: r.Spec.Name, BootID: s.host.BootID(), Spec: r.Spec, Actor: r.Actor})
-	}
 	res := AdoptResult{Program: x}
-	err = o.do(ctx, func() error {
-		return o.attempt(func() error {
-			o.recordSpec(r.Spec, r.Actor)
-			u, err := o.begin(begin{Caller: r.Caller, kind: lifecycle.KindAdopt, spec: r.Spec, version: version, body: r.body(), external: &x})
-			if err != nil {
-				return err
-			}
-			o.report([]Event{{ServiceChanged: &ServiceChanged{Verb: "adopted", Actor: r.Actor, Reason: r.Comment}}})
-			res.Status, res.Upgrade = o.status(), &u
-			return nil
-		})
-	})
-	if err != nil && created {
-		o.cancel(ErrServiceNotFound)
-		<-o.done
-		s.drop(o.name)
+	adopt := func(o *owner) error {
+		o.recordSpec(r.Spec, r.Actor)
+		u, err := o.begin(begin{Caller: r.Caller, kind: lifecycle.KindAdopt, spec: r.Spec, version: version, body: r.body(), external: &x})
+		if err != nil {
+			return err
+		}
+		o.report([]Event{{ServiceChanged: &ServiceChanged{Verb: "adopted", Actor: r.Actor, Reason: r.Comment}}})
+		res.Status, res.Upgrade = o.status(), &u
+		return nil
 	}
+	o, err := s.find(r.Spec.Name)
+	if err == nil {
+		err = o.do(ctx, func() error { return o.attempt(func() error { return adopt(o) }) })
+		return res, err
+	}
+	rec := record{Format: recordFormat, Name: r.Spec.Name, BootID: s.host.BootID(), Spec: r.Spec, Actor: r.Actor}
+	err = s.found(ctx, rec, adopt)
 	return res, err
 }
 
-// externalOf is the adopted program that a generation is, or nil.
+// external is the adopted program that a generation is, or nil.
+func (o *owner) external(generation int) *External {
+	return o.rec.externalOf(o.rec.State.Generation(generation))
+}
+
 func (r *record) externalOf(g *lifecycle.Generation) *External {
 	if g == nil || !g.External {
 		return nil
@@ -169,7 +168,7 @@ func (o *owner) aside(slot int, f func(ctx context.Context)) {
 // boot decides who starts an adopted program at the next boot: its unit, until it is
 // superseded.
 func (o *owner) boot(e lifecycle.Effect) func(context.Context) {
-	x := o.rec.externalOf(o.rec.State.Generation(e.Generation))
+	x := o.external(e.Generation)
 	return func(ctx context.Context) {
 		if x == nil || x.Unit == "" {
 			return

@@ -22,7 +22,7 @@ const (
 func (o *owner) awaitReady(e lifecycle.Effect, sl *openSlot) func(context.Context) {
 	spec, _ := o.rec.spec(e.Program)
 	proving := o.rec.State.Upgrading() && o.rec.State.Upgrade.To == e.Generation
-	adopted := o.rec.externalOf(o.rec.State.Generation(e.Generation)) != nil
+	adopted := o.external(e.Generation) != nil
 	return func(ctx context.Context) {
 		slot, err := sl.wait(ctx)
 		if err != nil {

@@ -14,7 +14,7 @@ import (
 func (o *owner) run(e lifecycle.Effect, sl *openSlot) func(context.Context) {
 	spec, known := o.rec.spec(e.Program)
 	vacated := o.vacated(e)
-	adopted := o.rec.externalOf(o.rec.State.Generation(e.Generation)) != nil
+	adopted := o.external(e.Generation) != nil
 	return func(ctx context.Context) {
 		slot, err := sl.wait(ctx)
 		if err != nil {

@@ -10,11 +10,13 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/gracefleet/gracefleet/internal/identity"
 )
 
 // Request is what a certificate is to say.
 type Request struct {
-	Role     string // AgentRole for an agent
+	Role     string // identity.AgentRole for an agent
 	Name     string
 	Hosts    []string // of an agent: as ParseHosts returns them
 	Lifetime time.Duration
@@ -31,13 +33,13 @@ type Issued struct {
 // Issue makes a key and its certificate and writes both.
 func (s *Signer) Issue(r Request, out Output) (*Issued, error) {
 	err := CheckName(r.Name)
-	if r.Role != AgentRole {
+	if r.Role != identity.AgentRole {
 		err = errors.Join(err, CheckRole(r.Role))
 	}
 	if err != nil {
 		return nil, err
 	}
-	if (r.Role == AgentRole) != (len(r.Hosts) > 0) {
+	if (r.Role == identity.AgentRole) != (len(r.Hosts) > 0) {
 		return nil, errors.New("an agent has hosts, and nobody else")
 	}
 	return s.deliver(r, out)
@@ -80,7 +82,7 @@ func (s *Signer) deliver(r Request, out Output) (*Issued, error) {
 	if err != nil {
 		return nil, err
 	}
-	id := Identity{TrustDomain: s.trustDomain, Role: r.Role, Name: r.Name}
+	id := identity.ID{TrustDomain: s.trustDomain, Role: r.Role, Name: r.Name}
 	cert, key, err := s.make(id, r.Hosts, start, end, now)
 	if err != nil {
 		return nil, err
@@ -125,7 +127,7 @@ func (s *Signer) period(lifetime time.Duration, now time.Time) (start, end time.
 	return start, end, nil
 }
 
-func (s *Signer) make(id Identity, hosts []string, start, end, now time.Time) (cert *x509.Certificate, key []byte, err error) {
+func (s *Signer) make(id identity.ID, hosts []string, start, end, now time.Time) (cert *x509.Certificate, key []byte, err error) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, nil, err

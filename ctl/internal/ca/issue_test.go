@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gracefleet/gracefleet/internal/identity"
 )
 
 func TestIssueWritesFilesAndJournal(t *testing.T) {
@@ -49,7 +51,7 @@ func TestIssueRefuses(t *testing.T) {
 		"the role of agents": {Request{Role: "Agent", Name: "x", Lifetime: day}, "role"},
 		"a name":             {Request{Role: "operator", Name: "x/y", Lifetime: day}, "name"},
 		"a client's host":    {Request{Role: "operator", Name: "x", Hosts: []string{"x"}, Lifetime: day}, "has hosts"},
-		"no host":            {Request{Role: AgentRole, Name: "x", Lifetime: day}, "has hosts"},
+		"no host":            {Request{Role: identity.AgentRole, Name: "x", Lifetime: day}, "has hosts"},
 	} {
 		if _, err := s.Issue(test.r, OutputIn(t.TempDir(), "x")); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v", what, err)

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/gracefleet/gracefleet/internal/identity"
 )
 
 var serialForm = regexp.MustCompile(`^[0-9a-f]{32,40}$`)
@@ -56,7 +58,7 @@ func validity(start, end, now time.Time) State {
 	return Valid
 }
 
-func entryOf(cert *x509.Certificate, id Identity) Entry {
+func entryOf(cert *x509.Certificate, id identity.ID) Entry {
 	return Entry{
 		Serial: FormatSerial(cert.SerialNumber), Role: id.Role, Name: id.Name, Hosts: HostsOf(cert),
 		NotBefore: cert.NotBefore, NotAfter: cert.NotAfter,

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/gracefleet/gracefleet/internal/identity"
 )
 
 // setUp makes a CA and opens it for changes, at a time.
@@ -31,7 +33,7 @@ func reopen(t *testing.T, dir string, now time.Time) *Signer {
 
 var (
 	alice = Request{Role: "operator", Name: "alice", Lifetime: DefaultLifetime}
-	web1  = Request{Role: AgentRole, Name: "web-1", Hosts: []string{"web-1.example.org", "10.0.0.5", "fd00::5"}, Lifetime: DefaultLifetime}
+	web1  = Request{Role: identity.AgentRole, Name: "web-1", Hosts: []string{"web-1.example.org", "10.0.0.5", "fd00::5"}, Lifetime: DefaultLifetime}
 )
 
 // issue issues a certificate and reads it back.

@@ -4,21 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
-)
 
-// AgentRole is the role of agents. Nothing else is issued with it, or a client
-// could pass for an agent.
-const AgentRole = "agent"
+	"github.com/gracefleet/gracefleet/internal/identity"
+)
 
 const maxTrustDomain = 255
-
-var (
-	nameForm   = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$`)
-	domainForm = regexp.MustCompile(`^[a-z0-9._-]+$`)
-)
 
 // fileNames are taken: NAME.pem would be another file than a certificate.
 var fileNames = []string{"ca", "crl"}
@@ -33,14 +25,14 @@ func CheckName(name string) error {
 
 // CheckRole says what is wrong with the role of a client.
 func CheckRole(role string) error {
-	if role == AgentRole {
+	if role == identity.AgentRole {
 		return errors.New("role agent is for agents alone: issue --agent NAME")
 	}
 	return checkForm("role", role)
 }
 
 func checkForm(what, text string) error {
-	if !nameForm.MatchString(text) {
+	if !identity.ValidName(text) {
 		return fmt.Errorf("%s %q: use 1 to 63 of a-z, 0-9, '.', '_' and '-', with a letter or digit first and last", what, text)
 	}
 	return nil
@@ -55,7 +47,7 @@ func CheckTrustDomain(domain string) error {
 		return errors.New("trust domain is empty: use a name that is yours, such as example.org")
 	case len(domain) > maxTrustDomain:
 		return fmt.Errorf("trust domain has %d characters, of at most %d", len(domain), maxTrustDomain)
-	case !domainForm.MatchString(domain):
+	case !identity.ValidTrustDomain(domain):
 		return fmt.Errorf("trust domain %q: use a-z, 0-9, '.', '_' and '-' alone, such as example.org", domain)
 	}
 	if _, err := netip.ParseAddr(domain); err == nil {

@@ -12,6 +12,8 @@ import (
 	"net/netip"
 	"net/url"
 	"time"
+
+	"github.com/gracefleet/gracefleet/internal/identity"
 )
 
 const caLifetime = 3652 * day // ten years
@@ -48,7 +50,7 @@ func caTemplate(trustDomain string, key *ecdsa.PublicKey, now time.Time) (*x509.
 
 // leafTemplate is the certificate of a client or an agent. An agent is a client
 // too: of other agents.
-func leafTemplate(id Identity, hosts []string, start, end time.Time) (*x509.Certificate, error) {
+func leafTemplate(id identity.ID, hosts []string, start, end time.Time) (*x509.Certificate, error) {
 	serial, err := newSerial()
 	if err != nil {
 		return nil, err

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/gracefleet/gracefleet/internal/identity"
 )
 
 // What is issued verifies as intended, whatever the names, and not otherwise.
@@ -25,9 +27,9 @@ func TestIssuedCertificatesVerify(t *testing.T) {
 	names := rapid.StringMatching(`[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?`)
 	hosts := rapid.SliceOfNDistinct(rapid.OneOf(rapid.StringMatching(`[a-z]([a-z0-9-]{0,20}[a-z0-9])?(\.[a-z]{1,10}){0,3}`), rapid.Custom(address)), 1, 5, rapid.ID)
 	rapid.Check(t, func(t *rapid.T) {
-		id := Identity{TrustDomain: "example.org", Role: names.Draw(t, "role"), Name: names.Draw(t, "name")}
+		id := identity.ID{TrustDomain: "example.org", Role: names.Draw(t, "role"), Name: names.Draw(t, "name")}
 		if rapid.Bool().Draw(t, "agent") {
-			id.Role = AgentRole
+			id.Role = identity.AgentRole
 		}
 		called := hosts.Draw(t, "hosts")
 		lifetime := time.Duration(rapid.Int64Range(int64(time.Second), int64(maxLifetime)).Draw(t, "lifetime"))
@@ -85,7 +87,7 @@ func verified(t *rapid.T, s, other *Signer, cert *x509.Certificate, now time.Tim
 	}
 }
 
-func calledAs(t *rapid.T, cert *x509.Certificate, id Identity, hosts []string) {
+func calledAs(t *rapid.T, cert *x509.Certificate, id identity.ID, hosts []string) {
 	if !id.Agent() {
 		if len(HostsOf(cert)) > 0 {
 			t.Errorf("a client has hosts %q", HostsOf(cert))
@@ -152,7 +154,7 @@ func TestForeignIdentitiesAreNotAccepted(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		template, _ := leafTemplate(Identity{"example.org", "operator", "alice"}, nil, now, now.Add(day))
+		template, _ := leafTemplate(identity.ID{TrustDomain: "example.org", Role: "operator", Name: "alice"}, nil, now, now.Add(day))
 		template.URIs = []*url.URL{u}
 		if _, err := s.sign(template, &key.PublicKey, now); err == nil {
 			t.Errorf("%s was accepted", uri)
@@ -165,7 +167,7 @@ func TestForeignIdentitiesAreNotAccepted(t *testing.T) {
 		t.Fatal(err)
 	}
 	below, _ := x509.ParseCertificate(der)
-	leaf, _ := leafTemplate(Identity{"example.org", "operator", "alice"}, nil, now, now.Add(day))
+	leaf, _ := leafTemplate(identity.ID{TrustDomain: "example.org", Role: "operator", Name: "alice"}, nil, now, now.Add(day))
 	der, err = x509.CreateCertificate(rand.Reader, leaf, below, &key.PublicKey, key)
 	if err != nil {
 		t.Fatal(err)
