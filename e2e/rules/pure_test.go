@@ -17,6 +17,7 @@ var pure = []struct {
 }{
 	{dir: "agent/internal/lifecycle"},
 	{dir: "agent/internal/service", own: []string{module + "/internal/handover"}},
+	{dir: "internal/chain"},
 	{dir: "internal/handover"},
 	{dir: "agent/internal/steer", own: []string{module + "/agent/internal/service"}},
 }
