@@ -8,6 +8,7 @@ import (
 // mechanism is what the agent does to the host. The packages that decide get it
 // passed in behind interfaces of their own.
 var mechanism = []string{
+	module + "/agent/internal/audit",
 	module + "/agent/internal/cgroup",
 	module + "/agent/internal/listen",
 	module + "/agent/internal/probe",
@@ -50,7 +51,7 @@ var forbidden = []struct {
 	},
 	{
 		in: []string{
-			"agent/internal/access", "agent/internal/certs", "agent/internal/cgroup", "agent/internal/lifecycle", "agent/internal/listen", "agent/internal/probe",
+			"agent/internal/access", "agent/internal/audit", "agent/internal/certs", "agent/internal/cgroup", "agent/internal/lifecycle", "agent/internal/listen", "agent/internal/probe",
 			"agent/internal/service", "agent/internal/shim", "agent/internal/socket", "agent/internal/steer", "agent/internal/store",
 		},
 		imports: []string{module + "/agent/internal/supervisor", module + "/agent/internal/server"},
@@ -63,7 +64,7 @@ var forbidden = []struct {
 	},
 	{
 		in: []string{
-			"agent/internal/access", "agent/internal/certs", "agent/internal/cgroup", "agent/internal/lifecycle", "agent/internal/listen", "agent/internal/probe",
+			"agent/internal/access", "agent/internal/audit", "agent/internal/certs", "agent/internal/cgroup", "agent/internal/lifecycle", "agent/internal/listen", "agent/internal/probe",
 			"agent/internal/service", "agent/internal/shim", "agent/internal/socket", "agent/internal/steer", "agent/internal/store",
 			"agent/internal/supervisor", "agent/graced-shim", "runtime",
 		},

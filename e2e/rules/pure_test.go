@@ -18,6 +18,7 @@ var pure = []struct {
 	{dir: "agent/internal/access", own: []string{module + "/internal/identity"}},
 	{dir: "agent/internal/lifecycle"},
 	{dir: "agent/internal/service", own: []string{module + "/internal/handover"}},
+	{dir: "internal/chain"},
 	{dir: "internal/handover"},
 	{dir: "internal/identity"},
 	{dir: "agent/internal/steer", own: []string{module + "/agent/internal/service"}},
