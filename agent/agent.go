@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
 
+	"github.com/gracefleet/gracefleet/agent/internal/audit"
 	"github.com/gracefleet/gracefleet/agent/internal/cgroup"
 	"github.com/gracefleet/gracefleet/agent/internal/host"
 	"github.com/gracefleet/gracefleet/agent/internal/server"
@@ -41,6 +43,7 @@ type agent struct {
 	log        hclog.Logger
 	started    time.Time
 	store      *store.Store
+	audit      *audit.Log
 	runtime    *runtimeDir
 	cgroups    *cgroup.Tree
 	host       *host.Host
@@ -60,8 +63,11 @@ func assemble(c Config) (*agent, error) {
 	if a.store, err = store.Open(c.StateDir, store.Options{OnRotate: a.rotations.report}); err != nil {
 		return nil, err
 	}
-	if a.runtime, err = openRuntimeDir(c.RuntimeDir, a.store.ID()); err != nil {
+	if err := a.openAudit(); err != nil {
 		return nil, errors.Join(err, a.store.Close())
+	}
+	if a.runtime, err = openRuntimeDir(c.RuntimeDir, a.store.ID()); err != nil {
+		return nil, errors.Join(err, a.audit.Close(), a.store.Close())
 	}
 	cgroups, cgroupErr := cgroup.Open(a.store.ID())
 	a.cgroups = cgroups
@@ -70,11 +76,25 @@ func assemble(c Config) (*agent, error) {
 	}
 	a.host, err = host.New(host.Options{Store: a.store, Cgroups: cgroups, RuntimeDir: c.RuntimeDir, ShimBinary: c.ShimBinary, Log: a.log})
 	if err != nil {
-		return nil, errors.Join(err, a.runtime.close(), a.store.Close())
+		return nil, errors.Join(err, a.runtime.close(), a.audit.Close(), a.store.Close())
 	}
 	a.capabilities = capabilities(cgroupErr)
 	a.supervisor = supervisor.New(a.host, a.store, a.log)
 	return a, nil
+}
+
+// openAudit opens the record of who did what. Damage to it is told, and is no reason
+// not to start.
+func (a *agent) openAudit() error {
+	repaired := func(text string) { a.log.Warn(text) }
+	var err error
+	if a.audit, err = audit.Open(filepath.Join(a.config.StateDir, "audit"), audit.Options{OnRepair: repaired}); err != nil {
+		return err
+	}
+	for _, d := range a.audit.Damages() {
+		a.degrade(d.Error())
+	}
+	return nil
 }
 
 func (a *agent) close() {
@@ -83,7 +103,7 @@ func (a *agent) close() {
 	if a.cgroups != nil {
 		_ = os.Remove(string(a.cgroups.Base())) // stays while a service is in it
 	}
-	if err := errors.Join(a.runtime.close(), a.store.Close()); err != nil {
+	if err := errors.Join(a.runtime.close(), a.audit.Close(), a.store.Close()); err != nil {
 		a.log.Error("the agent's directories could not be closed", "error", err)
 	}
 }
@@ -111,7 +131,7 @@ func (a *agent) run(ctx context.Context) error {
 		return errors.Join(err, l.Close(), n.close())
 	}
 	a.network = n
-	srv := server.New(server.Options{Supervisor: a.supervisor, Store: a.store, Info: a.info, Policy: policy, Log: a.log.Named("server")})
+	srv := server.New(server.Options{Supervisor: a.supervisor, Store: a.store, Info: a.info, Policy: policy, Audit: a.audit, Log: a.log.Named("server")})
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	served := make(chan error, 1)

@@ -28,6 +28,7 @@ type client struct {
 	upgrades  pb.UpgradeServiceClient
 	artifacts pb.ArtifactServiceClient
 	agent     pb.AgentServiceClient
+	audit     pb.AuditServiceClient
 }
 
 // connect reaches the agent and learns its host's name, which records carry.
@@ -46,6 +47,7 @@ func (s *session) connect(ctx context.Context) (*client, error) {
 		upgrades:  pb.NewUpgradeServiceClient(conn),
 		artifacts: pb.NewArtifactServiceClient(conn),
 		agent:     pb.NewAgentServiceClient(conn),
+		audit:     pb.NewAuditServiceClient(conn),
 	}
 	if !s.stream || !s.structured() {
 		return s.client, nil

@@ -18,6 +18,7 @@
 //     terminal, in a pipe
 //   - describe.go: upgrades and generations in words
 //   - result.go: what came of it, in one line, in detail and as a record
+//   - audit.go, audit_verify.go: the record of who did what, and whether it is whole
 //   - cert.go: the private CA, with cert_issue.go, cert_revoke.go, cert_list.go
 //     and cert_show.go; it asks no agent
 //   - complete.go: names for shell completion

@@ -30,6 +30,7 @@ type agent struct {
 	pb.UnimplementedSupervisorServiceServer
 	pb.UnimplementedUpgradeServiceServer
 	pb.UnimplementedArtifactServiceServer
+	pb.UnimplementedAuditServiceServer
 
 	socket string
 	server *grpc.Server
@@ -47,6 +48,7 @@ type agent struct {
 	watches int
 	lines   []*pb.ReadLogsResponse
 	events  []*pb.Event
+	audit   [][]byte
 
 	stored map[string][]byte // artifacts, also partial ones
 	sizes  map[string]int64
@@ -91,6 +93,7 @@ func (a *agent) start(t *testing.T) {
 	pb.RegisterSupervisorServiceServer(a.server, a)
 	pb.RegisterUpgradeServiceServer(a.server, a)
 	pb.RegisterArtifactServiceServer(a.server, a)
+	pb.RegisterAuditServiceServer(a.server, a)
 	a.served = make(chan error, 1)
 	go func(s *grpc.Server) { a.served <- s.Serve(l) }(a.server)
 }
@@ -187,6 +190,15 @@ func (a *agent) WatchEvents(req *pb.WatchEventsRequest, out grpc.ServerStreaming
 		}
 	}
 	return nil
+}
+
+func (a *agent) ReadAudit(req *pb.ReadAuditRequest, out grpc.ServerStreamingServer[pb.ReadAuditResponse]) error {
+	a.record(req)
+	first := &pb.ReadAuditResponse{Anchor: &pb.AuditHead{}, Head: &pb.AuditHead{Sequence: int64(len(a.audit))}}
+	if err := out.Send(first); err != nil {
+		return err
+	}
+	return out.Send(&pb.ReadAuditResponse{Lines: a.audit})
 }
 
 func (a *agent) GetUploadStatus(_ context.Context, req *pb.GetUploadStatusRequest) (*pb.GetUploadStatusResponse, error) {

@@ -3,11 +3,17 @@ package ctl
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
+	"github.com/gracefleet/gracefleet/internal/chain"
 )
 
 func newHistory(s *session) *cobra.Command {
@@ -26,17 +32,58 @@ func newHistory(s *session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if s.structured() {
-				return s.print(object{{"service", args[0]}, {"upgrades", many(upgrades)}, {"generations", many(generations)}})
+			acts, err := c.acts(ctx, args[0], upgrades)
+			if err != nil {
+				return err
 			}
-			return s.printTable(historyTable(upgrades, time.Now()))
+			if s.structured() {
+				return s.print(object{{"service", args[0]}, {"upgrades", many(upgrades)}, {"acts", actObjects(acts)}, {"generations", many(generations)}})
+			}
+			return s.printTable(historyTable(upgrades, acts, time.Now()))
 		}),
 	}
 }
 
-func historyTable(all []*pb.Upgrade, now time.Time) *table {
+// acts are what the record has of a service beside its upgrades, newest first: how
+// it was stopped, told to reload, and so on. Agents that are too old have no record.
+func (c *client) acts(ctx context.Context, service string, upgrades []*pb.Upgrade) ([]auditLine, error) {
+	known := map[string]bool{}
+	for _, up := range upgrades {
+		known[up.GetRequestId()] = true
+	}
+	var acts []auditLine
+	err := c.readAudit(ctx, &pb.ReadAuditRequest{Service: service}, func(*pb.ReadAuditResponse) {}, func(l auditLine) error {
+		switch {
+		case l.entry.Decision != chain.Allowed, known[l.entry.RequestID]:
+		case l.entry.Method == pb.UpgradeService_StartUpgrade_FullMethodName, l.entry.Method == pb.UpgradeService_RollbackService_FullMethodName:
+			// came to nothing, or is forgotten
+		default:
+			acts = append(acts, l)
+		}
+		return nil
+	})
+	slices.Reverse(acts)
+	if status.Code(err) == codes.Unimplemented {
+		err = nil
+	}
+	return acts, err
+}
+
+func actObjects(acts []auditLine) []object {
+	out := []object{}
+	for _, l := range acts {
+		out = append(out, auditObject(l))
+	}
+	return out
+}
+
+func historyTable(all []*pb.Upgrade, acts []auditLine, now time.Time) *table {
 	t := &table{head: []string{"WHAT", "ENDED", "ARTIFACT", "VERSION", "AGE", "TOOK", "WHO", "WHY", "HOW"}}
 	for _, up := range all {
+		for len(acts) > 0 && acts[0].entry.Time.After(up.GetCreateTime().AsTime()) {
+			t.add(actCells(acts[0], now)...)
+			acts = acts[1:]
+		}
 		state := word(up.GetState())
 		took := "-"
 		if up.GetEndTime() != nil {
@@ -46,7 +93,27 @@ func historyTable(all []*pb.Upgrade, now time.Time) *table {
 			cell{orDash(up.GetVersion()), ""}, cell{ago(up.GetCreateTime(), now), ""}, cell{took, ""},
 			cell{orDash(up.GetActor()), ""}, cell{orDash(up.GetComment()), ""}, cell{how(up), ""})
 	}
+	for _, l := range acts {
+		t.add(actCells(l, now)...)
+	}
 	return t
+}
+
+func actCells(l auditLine, now time.Time) []cell {
+	e := l.entry
+	verb, _ := strings.CutSuffix(methodName(e.Method), "Service")
+	verb, _ = strings.CutSuffix(verb, "Upgrade")
+	return []cell{
+		{strings.ToLower(verb), ""},
+		{"-", ""},
+		{"-", ""},
+		{"-", ""},
+		{ago(timestamppb.New(e.Time), now), ""},
+		{"-", ""},
+		{orDash(visible(e.Actor)), ""},
+		{orDash(visible(e.Reason)), ""},
+		{},
+	}
 }
 
 // how says how an upgrade ended, beyond its state.

@@ -35,7 +35,11 @@ func newLogs(s *session) *cobra.Command {
 	f.BoolVar(&raw, "raw", false, "lines alone, unchanged")
 	cmd.PreRunE = func(_ *cobra.Command, args []string) error {
 		req.Service = args[0]
-		return setSince(req, since, time.Now())
+		from, err := sinceTime(since, time.Now())
+		if !from.IsZero() {
+			req.Since = timestamppb.New(from)
+		}
+		return err
 	}
 	s.withRecords(cmd, func(ctx context.Context, c *client, _ []string) error {
 		stream, err := c.services.ReadLogs(ctx, req)
@@ -67,20 +71,19 @@ func (s *session) drainStream(ctx context.Context, receive func() error) error {
 	}
 }
 
-func setSince(req *pb.ReadLogsRequest, since string, now time.Time) error {
+// sinceTime reads a time or a duration before now; the zero time when there is none.
+func sinceTime(since string, now time.Time) (time.Time, error) {
 	if since == "" {
-		return nil
+		return time.Time{}, nil
 	}
 	if d, err := time.ParseDuration(since); err == nil {
-		req.Since = timestamppb.New(now.Add(-d))
-		return nil
+		return now.Add(-d), nil
 	}
 	t, err := time.Parse(time.RFC3339, since)
 	if err != nil {
-		return usage("--since %q: want a time such as 2006-01-02T15:04:05Z or a duration such as 10m", since)
+		return time.Time{}, usage("--since %q: want a time such as 2006-01-02T15:04:05Z or a duration such as 10m", since)
 	}
-	req.Since = timestamppb.New(t)
-	return nil
+	return t, nil
 }
 
 func (s *session) logLine(line *pb.ReadLogsResponse, raw bool) error {

@@ -173,6 +173,12 @@ func TestACertificateForOneService(t *testing.T) {
 			t.Errorf("not refused: %v", r)
 		}
 	}
+	refused := s.CtlOK(t, "audit", "list", "--denied", "--actor", "ci/web", "-n", "0")
+	for _, method := range []string{"ApplyService", "StartUpgrade", "GetService", "ReadLogs", "RollbackService", "StopService", "DeleteService", "ListArtifacts", "DeleteArtifact"} {
+		if !strings.Contains(refused, method) {
+			t.Errorf("that %s was refused is not in the record:\n%s", method, refused)
+		}
+	}
 	after := s.Status(t, "db")
 	if harness.Active(after).GetPid() != harness.Active(before).GetPid() || after.GetUpgrade().GetId() != before.GetUpgrade().GetId() {
 		t.Errorf("it has changed another service: %v", after)

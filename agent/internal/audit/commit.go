@@ -108,13 +108,30 @@ func (l *Log) prepare() error {
 	return nil
 }
 
+// reserve keeps space for lines to come: on a full disk, too, somebody has to be
+// able to do what makes room. A file system that cannot do so has none.
+func (l *Log) reserve() {
+	if l.end()+reserveAhead/2 < l.reserved {
+		return
+	}
+	if err := l.current.reserve(l.end() + reserveAhead); err == nil {
+		l.reserved = l.end() + reserveAhead
+	}
+}
+
 // settle brings the file back to its last good end, durably.
 func (l *Log) settle() error {
 	if !l.unsettled {
 		return nil
 	}
-	if err := l.current.truncate(l.end()); err != nil {
+	size, err := l.current.size()
+	if err != nil {
 		return err
+	}
+	if size != l.end() { // else what is reserved stays so
+		if err := l.current.truncate(l.end()); err != nil {
+			return err
+		}
 	}
 	if err := l.current.sync(); err != nil {
 		return err
@@ -122,13 +139,14 @@ func (l *Log) settle() error {
 	if err := l.dir.sync(); err != nil {
 		return err
 	}
-	l.unsettled = false
+	l.unsettled, l.reserved = false, 0
 	return nil
 }
 
 // write makes a batch durable. On success it returns those who were written, and
 // puts those who belong into the next file back.
 func (l *Log) write(batch []*pending) ([]*pending, error) {
+	l.reserve()
 	data, heads := l.encode(batch)
 	_, err := l.current.WriteAt(data, l.end())
 	if err == nil {
@@ -185,4 +203,6 @@ func (l *Log) publish(heads []Head, size int64, rest []*pending) {
 	l.next = l.last.Seq + 1
 	l.segments[len(l.segments)-1].end += size
 	l.queue = append(rest, l.queue...)
+	close(l.news)
+	l.news = make(chan struct{})
 }

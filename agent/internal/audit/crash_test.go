@@ -77,8 +77,14 @@ func TestKilledWriter(t *testing.T) {
 }
 
 // TestDiskFull runs in a file system of its own, which no other process sees.
-func TestDiskFull(t *testing.T) {
-	cmd := child("fill", t.TempDir())
+func TestDiskFull(t *testing.T) { runMounted(t, "fill") }
+
+// On a disk that others have filled, what makes room can still be recorded.
+func TestReserve(t *testing.T) { runMounted(t, "reserve") }
+
+func runMounted(t *testing.T, role string) {
+	t.Helper()
+	cmd := child(role, t.TempDir())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
 	if os.Geteuid() != 0 {
 		cmd.SysProcAttr = &syscall.SysProcAttr{
@@ -97,14 +103,53 @@ func TestDiskFull(t *testing.T) {
 	t.Logf("%s", out)
 }
 
-// roleFill appends until the disk is full, frees some, and so on.
-func roleFill(dir string) error {
+func mountSmall(dir, size string) error {
 	err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
 	if err == nil {
-		err = unix.Mount("tmpfs", dir, "tmpfs", 0, "size=256k")
+		err = unix.Mount("tmpfs", dir, "tmpfs", 0, "size="+size)
 	}
 	if err != nil {
 		fmt.Println("no mount:", err)
+	}
+	return err
+}
+
+// roleReserve appends beside somebody who takes all the space there is.
+func roleReserve(dir string) error {
+	if err := mountSmall(dir, "4m"); err != nil {
+		return err
+	}
+	audit := filepath.Join(dir, "audit")
+	var known Head
+	for round := range 3 {
+		l, err := Open(audit, Options{})
+		if err != nil {
+			return err
+		}
+		if round == 0 {
+			if _, err := l.Append(stop("alice")); err != nil {
+				return err
+			}
+			if err := os.WriteFile(filepath.Join(dir, "ballast"), make([]byte, 4<<20), 0o600); !errors.Is(err, syscall.ENOSPC) {
+				return fmt.Errorf("the disk is not full: %w", err)
+			}
+		}
+		for range 300 {
+			if known, err = l.Append(stop("alice")); err != nil {
+				return fmt.Errorf("round %d after line %d: %w", round, known.Seq, err)
+			}
+		}
+		if err := l.Close(); err != nil {
+			return err
+		}
+	}
+	fmt.Printf("%d lines on a full disk\n", known.Seq)
+	return nil
+}
+
+// roleFill appends until the disk is full, frees some, and so on.
+func roleFill(dir string) error {
+	if err := mountSmall(dir, "256k"); err != nil {
 		return err
 	}
 	audit, ballast := filepath.Join(dir, "audit"), filepath.Join(dir, "ballast")

@@ -35,7 +35,10 @@ type file interface {
 	io.ReaderAt
 	io.WriterAt
 	size() (int64, error)
+	// truncate gives back what was reserved, too.
 	truncate(size int64) error
+	// reserve keeps space up to an end that the file does not have yet.
+	reserve(end int64) error
 	// sync makes the content durable, and the size.
 	sync() error
 	Close() error
@@ -199,6 +202,10 @@ func (f *diskFile) size() (int64, error) {
 }
 
 func (f *diskFile) truncate(size int64) error { return f.Truncate(size) }
+
+func (f *diskFile) reserve(end int64) error {
+	return os.NewSyscallError("fallocate "+f.Name(), unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, 0, end))
+}
 
 func (f *diskFile) sync() error {
 	for {

@@ -155,6 +155,8 @@ func (f *fakeFile) truncate(size int64) error {
 	return nil
 }
 
+func (f *fakeFile) reserve(int64) error { return f.disk.failing("reserve") }
+
 func (f *fakeFile) sync() error {
 	if err := f.disk.failing("sync"); err != nil {
 		return err

@@ -30,6 +30,10 @@ const (
 	DefaultKeep     = 16
 )
 
+// reserveAhead is how many bytes are kept for lines to come, and half of it at
+// least: some 1,500 lines.
+const reserveAhead = 1 << 20
+
 // Options of a Log; the zero value means the defaults.
 type Options struct {
 	// MaxBytes is the size in bytes at which a new file is begun.
@@ -68,14 +72,16 @@ type Log struct {
 	unsettled bool      // what is on the disk after the last good end may be anything
 	began     bool      // old files may have to be removed
 	stuck     bool      // no new file could be made
+	reserved  int64     // up to where the current file has space of its own
 
 	// mu guards what readers see. What only writers change, they read without it.
 	mu       sync.Mutex
 	queue    []*pending
 	led      bool // somebody writes for the queue
 	segments []segment
-	anchor   Head // before the first segment
-	last     Head // the last line that is durable
+	anchor   Head          // before the first segment
+	last     Head          // the last line that is durable
+	news     chan struct{} // closed at the next line
 	closed   bool
 }
 
@@ -99,7 +105,7 @@ func Open(dir string, o Options) (*Log, error) {
 }
 
 func open(dir directory, o Options) (*Log, error) {
-	l := &Log{dir: dir, options: withDefaults(o)}
+	l := &Log{dir: dir, options: withDefaults(o), news: make(chan struct{})}
 	found, err := find(dir)
 	if err != nil {
 		return nil, err
@@ -218,6 +224,13 @@ func (l *Log) Head() Head {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.last
+}
+
+// News is closed when there is a line that was not there when it was called.
+func (l *Log) News() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.news
 }
 
 // Damages are what Open found that is not in order, none if everything was. Those

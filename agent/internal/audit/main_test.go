@@ -29,8 +29,9 @@ func TestMain(m *testing.M) {
 
 // roles are what this binary does as a child, given its last argument.
 var roles = map[string]func(arg string) error{
-	"append": roleAppend,
-	"fill":   roleFill,
+	"append":  roleAppend,
+	"fill":    roleFill,
+	"reserve": roleReserve,
 }
 
 func child(role, arg string) *exec.Cmd {

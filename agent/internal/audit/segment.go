@@ -85,7 +85,7 @@ func (l *Log) begin() error {
 	if l.current != nil {
 		l.current.Close()
 	}
-	l.current, l.began = f, true
+	l.current, l.began, l.reserved = f, true, 0
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.segments = append(l.segments, next)

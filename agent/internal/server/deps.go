@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"time"
 
+	"github.com/gracefleet/gracefleet/agent/internal/audit"
 	"github.com/gracefleet/gracefleet/agent/internal/store"
 	"github.com/gracefleet/gracefleet/agent/internal/supervisor"
 )
@@ -46,6 +47,15 @@ type Certificates interface {
 	Config() *tls.Config
 	// Verify says whether a client's chain counts now.
 	Verify(chain []*x509.Certificate) error
+}
+
+// Audit is what the server needs of the record of who did what; *audit.Log is one.
+type Audit interface {
+	Append(audit.Entry) (audit.Head, error)
+	Read(ctx context.Context, after int64, fn func(line []byte, e audit.Entry) error) error
+	Snapshot() (*audit.Snapshot, error)
+	Damages() []*audit.Damage
+	News() <-chan struct{}
 }
 
 // Store is what the server needs of the state directory; *store.Store is one.

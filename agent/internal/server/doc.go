@@ -7,7 +7,7 @@
 //
 //   - server.go: the server, its life and its end
 //   - deps.go: what it needs of the supervisor and the store
-//   - supervisor.go, upgrade.go, artifact.go, agent.go: one gRPC service each
+//   - supervisor.go, upgrade.go, artifact.go, agent.go, audit.go: one gRPC service each
 //   - adopt.go, watch.go, logs.go: more of SupervisorService
 //   - check.go: rules for fields of requests
 //   - page.go: pages of lists
@@ -16,6 +16,8 @@
 //   - errors.go: errors to codes and reasons, one table
 //   - intercept.go: what happens around every call
 //   - permission.go: what each method asks for; what is not listed is denied
+//   - record.go, detail.go: who changes what and who is refused, written down first
+//   - unheard.go: calls that never get as far as intercept.go
 //   - caller.go: who calls, and what they may do
 //   - peer.go: who is at the other end of the local socket
 //   - remote.go: whose certificate is at the other end over the network

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/gracefleet/gracefleet/agent/internal/audit"
 	"github.com/gracefleet/gracefleet/agent/internal/service"
 	"github.com/gracefleet/gracefleet/agent/internal/store"
 	"github.com/gracefleet/gracefleet/agent/internal/supervisor"
@@ -35,6 +36,8 @@ var errorTable = []struct {
 	reason pb.Reason
 }{
 	{store.ErrDiskFull, codes.ResourceExhausted, pb.Reason_REASON_DISK_FULL},
+	{audit.ErrFull, codes.ResourceExhausted, pb.Reason_REASON_DISK_FULL},
+	{audit.ErrClosed, codes.Unavailable, pb.Reason_REASON_UNSPECIFIED},
 	{errStopping, codes.Unavailable, pb.Reason_REASON_UNSPECIFIED},
 	{errPolicyChanged, codes.Unavailable, pb.Reason_REASON_UNSPECIFIED},
 	{supervisor.ErrClosed, codes.Unavailable, pb.Reason_REASON_UNSPECIFIED},

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/gracefleet/gracefleet/agent/internal/access"
+	"github.com/gracefleet/gracefleet/agent/internal/audit"
 	"github.com/gracefleet/gracefleet/agent/internal/store"
 	"github.com/gracefleet/gracefleet/agent/internal/supervisor"
 	"github.com/gracefleet/gracefleet/api"
@@ -41,6 +43,7 @@ type recorder struct {
 	asked    []any
 	err      error
 	panics   bool
+	onRecord func()
 	status   supervisor.Status
 	list     []supervisor.Status
 	upgrades []supervisor.Upgrade
@@ -54,6 +57,9 @@ func (r *recorder) record(request any) error {
 	defer r.mu.Unlock()
 	if r.panics {
 		panic("as the test wants")
+	}
+	if r.onRecord != nil {
+		r.onRecord()
 	}
 	r.asked = append(r.asked, request)
 	return r.err
@@ -158,6 +164,7 @@ func (r *recorder) ArtifactUsers(digest string) []string { return r.users[digest
 type host struct {
 	supervisor *recorder
 	store      *store.Store
+	audit      *audit.Log
 	server     *Server
 	socket     string
 	remote     *Remote // before it serves
@@ -176,9 +183,13 @@ func newHostAt(t testing.TB, remote *Remote, change ...func(*Server)) *host {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &host{supervisor: &recorder{users: map[string][]string{}}, store: st, socket: filepath.Join(t.TempDir(), "s"), remote: remote}
+	log, err := audit.Open(filepath.Join(t.TempDir(), "audit"), audit.Options{MaxBytes: 16 << 10, Keep: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &host{audit: log, supervisor: &recorder{users: map[string][]string{}}, store: st, socket: filepath.Join(t.TempDir(), "s"), remote: remote}
 	h.server = New(Options{
-		Supervisor: h.supervisor, Store: st, Log: hclog.NewNullLogger(),
+		Supervisor: h.supervisor, Store: st, Audit: log, Log: hclog.NewNullLogger(),
 		Info: func() Info {
 			return Info{Host: "h\xff", Version: "v1", PID: 7, Capabilities: []Capability{{Name: "x"}}}
 		},
@@ -204,7 +215,7 @@ func newHostAt(t testing.TB, remote *Remote, change ...func(*Server)) *host {
 		if err := h.stop(); err != nil {
 			t.Error(err)
 		}
-		if err := st.Close(); err != nil {
+		if err := errors.Join(st.Close(), log.Close()); err != nil {
 			t.Error(err)
 		}
 	})

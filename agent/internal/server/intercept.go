@@ -14,8 +14,9 @@ import (
 
 // unary surrounds every call with one answer.
 func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (answer any, err error) {
+	met(ctx)
 	err = s.guard(ctx, info.FullMethod, func() error {
-		if err := s.authorise(ctx, info.FullMethod, req); err != nil {
+		if err := s.admit(ctx, info.FullMethod, req); err != nil {
 			return err
 		}
 		answer, err = handler(ctx, req)
@@ -36,6 +37,8 @@ func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 	defer context.AfterFunc(s.era(), func() { cancel(errPolicyChanged) })()
 	return s.guard(ctx, info.FullMethod, func() error {
 		if err := s.enter(ctx, info.FullMethod); err != nil {
+			met(ctx)
+			s.record.denied(s.entry(ctx, info.FullMethod, nil), err)
 			return err
 		}
 		return handler(srv, &boundStream{ServerStream: ss, ctx: ctx, server: s, method: info.FullMethod})
@@ -58,7 +61,8 @@ func (b *boundStream) RecvMsg(m any) error {
 		return err
 	}
 	b.begun = true
-	return b.server.authorise(b.ctx, b.method, m)
+	met(b.ctx)
+	return b.server.admit(b.ctx, b.method, m)
 }
 
 func (b *boundStream) Context() context.Context { return b.ctx }

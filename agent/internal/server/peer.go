@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/credentials"
 
 	"github.com/gracefleet/gracefleet/agent/internal/access"
+	"github.com/gracefleet/gracefleet/agent/internal/audit"
 )
 
 // Peer is who connected to the socket, as the kernel recorded it at connect(2).
@@ -67,8 +68,9 @@ func (c *peerCredentials) ServerHandshake(conn net.Conn) (net.Conn, credentials.
 	}
 	caller := Caller{Name: who.String(), From: fmt.Sprintf("unix pid %d", who.PID), key: fmt.Sprintf("uid %d", who.UID), local: &who}
 	if len(c.server.grants(caller)) == 0 {
-		c.server.log.Warn("turned away at the local socket", "caller", who.String(), "pid", who.PID)
-		return nil, nil, fmt.Errorf("%s may not use %s: it is for root, uid %d and the groups that graced.yaml gives a role", who, conn.LocalAddr(), c.server.owner)
+		err := fmt.Errorf("%s may not use %s: it is for root, uid %d and the groups that graced.yaml gives a role", who, conn.LocalAddr(), c.server.owner)
+		c.server.record.denied(audit.Entry{Actor: caller.Name, From: caller.From, Method: methodLocalConnect}, err)
+		return nil, nil, err
 	}
 	counted, err := c.server.gate.enter(caller.key, conn)
 	if err != nil {

@@ -25,36 +25,38 @@ import (
 	"github.com/gracefleet/gracefleet/agent/internal/supervisor"
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
 	"github.com/gracefleet/gracefleet/internal/certstest"
+	"github.com/gracefleet/gracefleet/internal/chain"
 )
 
 // asks is what each method asks for, once more and in other words: a permission on
-// the service that is named, on any, or on every one.
+// the service that is named, on any, or on every one; and whether it is recorded.
 var asks = map[string]string{
 	"gracefleet.v1.AgentService/GetAgentInfo":         "read any",
 	"gracefleet.v1.AgentService/GetCaller":            "-",
 	"gracefleet.v1.AgentService/CheckPermission":      "-",
-	"gracefleet.v1.ArtifactService/UploadArtifact":    "push any",
+	"gracefleet.v1.AuditService/ReadAudit":            "read named",
+	"gracefleet.v1.ArtifactService/UploadArtifact":    "push any, recorded",
 	"gracefleet.v1.ArtifactService/GetUploadStatus":   "push any",
 	"gracefleet.v1.ArtifactService/ListArtifacts":     "read every",
-	"gracefleet.v1.ArtifactService/DeleteArtifact":    "admin every",
-	"gracefleet.v1.SupervisorService/ApplyService":    "admin named",
-	"gracefleet.v1.SupervisorService/AdoptService":    "admin named",
+	"gracefleet.v1.ArtifactService/DeleteArtifact":    "admin every, recorded",
+	"gracefleet.v1.SupervisorService/ApplyService":    "admin named, recorded",
+	"gracefleet.v1.SupervisorService/AdoptService":    "admin named, recorded",
 	"gracefleet.v1.SupervisorService/GetService":      "read named",
 	"gracefleet.v1.SupervisorService/ListServices":    "read any",
-	"gracefleet.v1.SupervisorService/StopService":     "stop named",
-	"gracefleet.v1.SupervisorService/StartService":    "stop named",
-	"gracefleet.v1.SupervisorService/ReloadService":   "upgrade named",
-	"gracefleet.v1.SupervisorService/DeleteService":   "admin named",
+	"gracefleet.v1.SupervisorService/StopService":     "stop named, recorded",
+	"gracefleet.v1.SupervisorService/StartService":    "stop named, recorded",
+	"gracefleet.v1.SupervisorService/ReloadService":   "upgrade named, recorded",
+	"gracefleet.v1.SupervisorService/DeleteService":   "admin named, recorded",
 	"gracefleet.v1.SupervisorService/ListGenerations": "read named",
 	"gracefleet.v1.SupervisorService/WatchEvents":     "read named",
 	"gracefleet.v1.SupervisorService/WatchService":    "read named",
 	"gracefleet.v1.SupervisorService/ReadLogs":        "logs named",
-	"gracefleet.v1.UpgradeService/StartUpgrade":       "upgrade named",
+	"gracefleet.v1.UpgradeService/StartUpgrade":       "upgrade named, recorded",
 	"gracefleet.v1.UpgradeService/GetUpgrade":         "read named",
 	"gracefleet.v1.UpgradeService/ListUpgrades":       "read named",
-	"gracefleet.v1.UpgradeService/PromoteUpgrade":     "upgrade named",
-	"gracefleet.v1.UpgradeService/AbortUpgrade":       "rollback named",
-	"gracefleet.v1.UpgradeService/RollbackService":    "rollback named",
+	"gracefleet.v1.UpgradeService/PromoteUpgrade":     "upgrade named, recorded",
+	"gracefleet.v1.UpgradeService/AbortUpgrade":       "rollback named, recorded",
+	"gracefleet.v1.UpgradeService/RollbackService":    "rollback named, recorded",
 	"grpc.health.v1.Health/Check":                     "-",
 	"grpc.health.v1.Health/List":                      "-",
 	"grpc.health.v1.Health/Watch":                     "-",
@@ -87,7 +89,7 @@ func TestEveryMethodHasARule(t *testing.T) {
 // Without reflection and with every service of the contract.
 func TestRegisteredServices(t *testing.T) {
 	want := []string{
-		"gracefleet.v1.AgentService", "gracefleet.v1.ArtifactService", "gracefleet.v1.SupervisorService",
+		"gracefleet.v1.AgentService", "gracefleet.v1.ArtifactService", "gracefleet.v1.AuditService", "gracefleet.v1.SupervisorService",
 		"gracefleet.v1.UpgradeService", "grpc.health.v1.Health",
 	}
 	got := registered()
@@ -112,7 +114,7 @@ func TestMatrix(t *testing.T) {
 	}
 	policy := &access.Policy{TrustDomain: "example.org", Roles: roles, Labels: map[string]string{"env": "prod"}}
 	ca := certstest.NewCA(t)
-	h := newHostAt(t, listenRemote(t, ca))
+	h := newHostAt(t, listenRemote(t, ca), withoutBound)
 	h.openToAll(t)
 	h.supervisor.events = []supervisor.Event{{Service: "web", Sequence: 1}, {Service: "other", Sequence: 2}}
 	h.server.SetPolicy(policy)
@@ -139,13 +141,36 @@ func TestMatrix(t *testing.T) {
 func (h *host) matrix(t *testing.T, conn *grpc.ClientConn, name string, role access.Role) {
 	t.Helper()
 	for method, ask := range asks {
+		ask, recorded := strings.CutSuffix(ask, ", recorded")
 		for _, service := range []string{"web", "other"} {
+			before := h.audit.Head().Seq
 			err := call(limited(t), conn, method, service)
 			code := status.Code(err)
-			if denied := code == codes.PermissionDenied; denied == permitted(name, role, ask, service) || code == codes.Unavailable {
+			denied := code == codes.PermissionDenied
+			if denied == permitted(name, role, ask, service) || code == codes.Unavailable {
 				t.Fatalf("%s of %s by %s: %v", method, service, name, err)
 			}
+			h.checkRecord(t, before, method, denied, recorded)
 		}
+	}
+}
+
+// checkRecord checks that a call left the line that it ought to.
+func (h *host) checkRecord(t *testing.T, before int64, method string, denied, recorded bool) {
+	t.Helper()
+	lines := h.since(t, before)
+	if !denied && !recorded {
+		if len(lines) > 0 {
+			t.Fatalf("%s: recorded as %+v", method, lines)
+		}
+		return
+	}
+	want := chain.Allowed
+	if denied {
+		want = chain.Denied
+	}
+	if len(lines) != 1 || lines[0].Method != "/"+method || lines[0].Decision != want || lines[0].Actor == "" {
+		t.Fatalf("%s, denied %v: recorded as %+v", method, denied, lines)
 	}
 }
 

@@ -4,12 +4,15 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc/credentials"
+
+	"github.com/gracefleet/gracefleet/agent/internal/audit"
 )
 
 // Remote is where and how the agent is on the network.
@@ -65,7 +68,7 @@ func (c *remoteCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials
 	}
 	counted.leave()
 	if err != nil {
-		c.server.log.Warn("a caller was turned away in the handshake", "from", raw.RemoteAddr().String(), "error", err)
+		c.server.record.denied(audit.Entry{From: "tls " + raw.RemoteAddr().String(), Method: methodHandshake, Detail: presented(conn)}, err)
 		return nil, nil, err
 	}
 	caller, err := c.identify(conn)
@@ -83,6 +86,20 @@ func (c *remoteCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials
 		return nil, nil, errors.Join(err, let.Close())
 	}
 	return let, caller, nil
+}
+
+// presented is what a caller who was turned away showed of itself, unproved.
+func presented(conn *tls.Conn) map[string]string {
+	state := conn.ConnectionState()
+	if len(state.PeerCertificates) == 0 {
+		return nil
+	}
+	leaf := state.PeerCertificates[0]
+	out := map[string]string{"subject": leaf.Subject.String(), "serial": leaf.SerialNumber.Text(16)}
+	for i, u := range leaf.URIs {
+		out[fmt.Sprintf("uri %d", i+1)] = u.String()
+	}
+	return out
 }
 
 // linger lets a client that was turned away read why: with bytes of it unread, a

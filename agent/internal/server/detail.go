@@ -1,0 +1,57 @@
+package server
+
+import (
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
+)
+
+// elsewhere are the fields of requests that have a place of their own in the record.
+var elsewhere = map[protoreflect.Name]bool{"service": true, "name": true, "reason": true, "request_id": true}
+
+// detail is what a request asks for, for the record: its plain fields, so that new
+// ones are in it, too. Of a specification only its artifact is told: the rest may be
+// secret.
+func detail(request any) map[string]string {
+	m, ok := request.(proto.Message)
+	if !ok {
+		return nil
+	}
+	if up, ok := m.(*pb.UploadArtifactRequest); ok {
+		return detail(up.GetHeader())
+	}
+	out := map[string]string{}
+	m.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		switch {
+		case elsewhere[f.Name()]:
+		case f.IsList():
+			out[string(f.Name())] = fmt.Sprintf("%d given", v.List().Len())
+		case f.IsMap():
+			out[string(f.Name())] = fmt.Sprintf("%d given", v.Map().Len())
+		case f.Message() != nil:
+			out[string(f.Name())] = message(v.Message().Interface())
+		case f.Kind() == protoreflect.BytesKind:
+			out[string(f.Name())] = fmt.Sprintf("%d bytes", len(v.Bytes()))
+		default:
+			out[string(f.Name())] = v.String()
+		}
+		return true
+	})
+	return out
+}
+
+// message is a message in a request, of which nothing is told but what is known to
+// be no secret.
+func message(m proto.Message) string {
+	switch m := m.(type) {
+	case *pb.ServiceSpec:
+		return "given, artifact " + m.GetArtifact()
+	case interface{ AsDuration() time.Duration }:
+		return m.AsDuration().String()
+	}
+	return "given"
+}

@@ -1,0 +1,180 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/time/rate"
+
+	"github.com/gracefleet/gracefleet/agent/internal/access"
+	"github.com/gracefleet/gracefleet/agent/internal/audit"
+	"github.com/gracefleet/gracefleet/internal/chain"
+)
+
+const (
+	// What refused callers may fill the record with, lines a second and at once.
+	// The others are counted.
+	refusalsOfCallers  = 20
+	refusalsOfNobody   = 2
+	refusalsAtOnce     = 100
+	maxOwed            = 64
+	methodLocalConnect = "connect to the local socket"
+	methodHandshake    = "connect over the network"
+)
+
+// record writes down who was allowed to change something, before it is done, and who
+// was refused. It is safe for concurrent use.
+type record struct {
+	log     Audit
+	notes   hclog.Logger
+	callers *refusals // of those who are known
+	nobody  *refusals // of those who are not
+
+	mu   sync.Mutex
+	owed []audit.Entry // allowed when the disk was full
+}
+
+func newRecord(log Audit, notes hclog.Logger) *record {
+	return &record{log: log, notes: notes, callers: newRefusals(refusalsOfCallers), nobody: newRefusals(refusalsOfNobody)}
+}
+
+// refusals bounds how many are recorded. It is safe for concurrent use.
+type refusals struct {
+	bucket *rate.Limiter
+
+	mu   sync.Mutex
+	left int // out since the last one that was recorded
+}
+
+func newRefusals(perSecond int) *refusals {
+	return &refusals{bucket: rate.NewLimiter(rate.Limit(perSecond), refusalsAtOnce)}
+}
+
+// next says whether to record one more, and how many were left out before it.
+func (r *refusals) next() (leftOut int, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.bucket.AllowN(time.Now(), 1) {
+		r.left++
+		return 0, false
+	}
+	leftOut, r.left = r.left, 0
+	return leftOut, true
+}
+
+// allowed records a change before it is made; on an error it is not to be made. What
+// takes a failed upgrade back is made even when the disk is full, and recorded as
+// soon as it can be.
+func (r *record) allowed(e audit.Entry, may access.Permission) error {
+	e.Decision = chain.Allowed
+	if err := r.settle(); err != nil && may != access.Rollback {
+		return notRecorded(err)
+	}
+	head, err := r.log.Append(e)
+	switch {
+	case err == nil:
+		r.notes.Info("allowed", note(e, head)...)
+		return nil
+	case may != access.Rollback || !errors.Is(err, audit.ErrFull):
+		return notRecorded(err)
+	}
+	r.notes.Error("allowed, and not recorded yet", append(note(e, head), "error", err)...)
+	r.owe(e)
+	return nil
+}
+
+func notRecorded(err error) error {
+	return fmt.Errorf("nothing was done, as it cannot be recorded: %w", err)
+}
+
+func (r *record) owe(e audit.Entry) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.owed) < maxOwed {
+		r.owed = append(r.owed, e)
+	}
+}
+
+// settle records what is owed.
+func (r *record) settle() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for len(r.owed) > 0 {
+		if _, err := r.log.Append(r.owed[0]); err != nil {
+			return err
+		}
+		r.owed = r.owed[1:]
+	}
+	return nil
+}
+
+// denied records that somebody was refused. The refusal holds whether or not it can
+// be recorded.
+func (r *record) denied(e audit.Entry, why error) {
+	from := r.callers
+	if e.Actor == "" {
+		from = r.nobody
+	}
+	leftOut, ok := from.next()
+	if !ok {
+		return
+	}
+	e.Decision, e.Why = chain.Denied, why.Error()
+	if leftOut > 0 {
+		if e.Detail == nil {
+			e.Detail = map[string]string{}
+		}
+		e.Detail["refused before and not recorded"] = fmt.Sprint(leftOut)
+	}
+	head, err := r.log.Append(e)
+	if err != nil {
+		r.notes.Error("denied, and not recorded", append(note(e, head), "error", err)...)
+		return
+	}
+	r.notes.Warn("denied", note(e, head)...)
+}
+
+// note is a line for the agent's own log, which is often kept elsewhere: with the
+// hash in it, the record cannot be rewritten unnoticed.
+func note(e audit.Entry, h audit.Head) []any {
+	out := []any{"actor", e.Actor, "from", e.From, "method", e.Method, "service", e.Service}
+	if e.Why != "" {
+		out = append(out, "why", e.Why)
+	}
+	return append(out, "line", h.Seq, "hash", h.Hash)
+}
+
+// entry is what the record says of a call.
+func (s *Server) entry(ctx context.Context, method string, request any) audit.Entry {
+	c, _ := callerOf(ctx)
+	e := audit.Entry{
+		Actor: c.Name, From: c.From, Role: strings.Join(c.roles(s.Policy(), s.owner), ", "), Method: method,
+		Service: serviceOf(request), Detail: detail(request),
+	}
+	if r, ok := request.(interface{ GetReason() string }); ok {
+		e.Reason = r.GetReason()
+	}
+	if r, ok := request.(interface{ GetRequestId() string }); ok {
+		e.RequestID = r.GetRequestId()
+	}
+	return e
+}
+
+// admit lets a request through that its caller may make, and records it if it
+// changes something.
+func (s *Server) admit(ctx context.Context, method string, request any) error {
+	if err := s.authorise(ctx, method, request); err != nil {
+		s.record.denied(s.entry(ctx, method, request), err)
+		return err
+	}
+	rule := rules[method]
+	if dry, ok := request.(interface{ GetValidateOnly() bool }); !rule.mutates || (ok && dry.GetValidateOnly()) {
+		return nil
+	}
+	return s.record.allowed(s.entry(ctx, method, request), rule.may)
+}
