@@ -29,14 +29,15 @@ func listenLocal(path string, groups map[string]string) (net.Listener, error) {
 	if err := removeStale(path); err != nil {
 		return nil, err
 	}
-	// The mode must be right before anyone can connect: bind under a strict umask.
-	old := unix.Umask(0o117)
+	welcome := gids(groups)
+	// The mode must be right before anyone can connect: bind under that umask.
+	old := unix.Umask(umaskFor(welcome))
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	unix.Umask(old)
 	if err != nil {
 		return nil, fmt.Errorf("local socket: %w", err)
 	}
-	if err := openTo(path, gids(groups)); err != nil {
+	if err := openTo(path, welcome); err != nil {
 		return nil, errors.Join(fmt.Errorf("local socket: %w", err), l.Close())
 	}
 	return l, nil
@@ -55,14 +56,20 @@ func gids(groups map[string]string) []int {
 	return out
 }
 
-func openTo(path string, gids []int) error {
-	switch {
-	case os.Geteuid() != 0 || len(gids) == 0:
-		return nil
-	case len(gids) == 1:
-		return os.Chown(path, 0, gids[0])
+func umaskFor(gids []int) int {
+	if os.Geteuid() == 0 && len(gids) > 1 {
+		return 0o111
 	}
-	return os.Chmod(path, 0o666)
+	return 0o117
+}
+
+// openTo follows no link: in a directory of somebody else's the path may have become
+// one.
+func openTo(path string, gids []int) error {
+	if os.Geteuid() != 0 || len(gids) != 1 {
+		return nil
+	}
+	return os.Lchown(path, 0, gids[0])
 }
 
 func removeStale(path string) error {
