@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -96,6 +97,12 @@ type runtimeDir struct{ lock *os.File }
 // openRuntimeDir refuses a directory that another agent uses, or whose shims
 // belong to the agent of another state directory: they serve production.
 func openRuntimeDir(dir, stateID string) (*runtimeDir, error) {
+	if err := os.MkdirAll(dir, 0o711); err != nil {
+		return nil, fmt.Errorf("runtime directory: %w", err)
+	}
+	if err := ownDir(dir); err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(filepath.Join(dir, "s"), 0o711); err != nil {
 		return nil, fmt.Errorf("runtime directory: %w", err)
 	}
@@ -117,6 +124,21 @@ func openRuntimeDir(dir, stateID string) (*runtimeDir, error) {
 		return nil, errors.Join(err, r.close())
 	}
 	return r, nil
+}
+
+// ownDir refuses a directory, or a link to one, that somebody else could change under
+// the agent: by default it may lie in /tmp.
+func ownDir(dir string) error {
+	for _, stat := range []func(string) (fs.FileInfo, error){os.Lstat, os.Stat} {
+		info, err := stat(dir)
+		if err != nil {
+			return fmt.Errorf("runtime directory: %w", err)
+		}
+		if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Uid != 0 && int(st.Uid) != os.Geteuid() {
+			return fmt.Errorf("runtime directory %s belongs to uid %d, who could take the agent's place in it: remove it, or choose another", dir, st.Uid)
+		}
+	}
+	return nil
 }
 
 func (r *runtimeDir) close() error { return r.lock.Close() }

@@ -3,6 +3,7 @@ package agent
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -69,5 +70,32 @@ func TestLocalSocketFollowsNoLink(t *testing.T) {
 	}
 	if l, err := listenLocal(path, nil); err == nil {
 		t.Error("a link was taken for a socket", l.Close())
+	}
+}
+
+// Whoever owns the runtime directory could take the agent's place, and the shims'.
+func TestRuntimeDirectoryOfAnother(t *testing.T) {
+	need(t, os.Geteuid() == 0, "only root gives directories away")
+	own, others, link := filepath.Join(t.TempDir(), "own"), t.TempDir(), filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(own, link); err != nil {
+		t.Fatal(err)
+	}
+	r, err := openRuntimeDir(own, "id")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{others, link} {
+		if err := os.Lchown(dir, 65534, 65534); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := openRuntimeDir(dir, "id"); err == nil || !strings.Contains(err.Error(), "belongs to uid 65534") {
+			t.Errorf("%s: %v", dir, err)
+		}
+		if entries, err := os.ReadDir(others); err != nil || len(entries) > 0 {
+			t.Errorf("%s was written to: %v, %v", dir, entries, err)
+		}
 	}
 }
