@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"fmt"
+	"os/exec"
 	"regexp"
 	"strings"
 	"testing"
@@ -46,6 +47,8 @@ const becomeOther = "setpriv --reuid www-data --regid www-data --clear-groups "
 
 func bootForFacts(t *testing.T) *boxed {
 	t.Helper()
+	_, err := exec.LookPath("node")
+	harness.Need(t, err == nil, "node is not installed")
 	b := bootWithAgent(t)
 	b.run("install", "-m", "4755", "/usr/bin/id", "/usr/local/bin/setuid-id")
 	return b

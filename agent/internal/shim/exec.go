@@ -137,8 +137,8 @@ func limit(nofile int) *ExecError {
 }
 
 // unprotect takes back what keeps the kernel from killing the agent when memory
-// is short. With the rights of root it also sets how far the program may go below
-// (proc(5)). Where it cannot be written, it could not be lowered for the agent either.
+// is short. With CAP_SYS_RESOURCE this also is the lowest that the program can return
+// to (proc(5)). That it cannot be done is no reason not to start.
 func unprotect(path string) {
 	b, err := os.ReadFile(path)
 	if err == nil && bytes.HasPrefix(b, []byte("-")) {
