@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -29,14 +30,15 @@ func listenLocal(path string, groups map[string]string) (net.Listener, error) {
 	if err := removeStale(path); err != nil {
 		return nil, err
 	}
-	// The mode must be right before anyone can connect: bind under a strict umask.
-	old := unix.Umask(0o117)
+	welcome := gids(groups)
+	// The mode must be right before anyone can connect: bind under that umask.
+	old := unix.Umask(umaskFor(welcome))
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	unix.Umask(old)
 	if err != nil {
 		return nil, fmt.Errorf("local socket: %w", err)
 	}
-	if err := openTo(path, gids(groups)); err != nil {
+	if err := openTo(path, welcome); err != nil {
 		return nil, errors.Join(fmt.Errorf("local socket: %w", err), l.Close())
 	}
 	return l, nil
@@ -55,14 +57,20 @@ func gids(groups map[string]string) []int {
 	return out
 }
 
-func openTo(path string, gids []int) error {
-	switch {
-	case os.Geteuid() != 0 || len(gids) == 0:
-		return nil
-	case len(gids) == 1:
-		return os.Chown(path, 0, gids[0])
+func umaskFor(gids []int) int {
+	if os.Geteuid() == 0 && len(gids) > 1 {
+		return 0o111
 	}
-	return os.Chmod(path, 0o666)
+	return 0o117
+}
+
+// openTo follows no link: in a directory of somebody else's the path may have become
+// one.
+func openTo(path string, gids []int) error {
+	if os.Geteuid() != 0 || len(gids) != 1 {
+		return nil
+	}
+	return os.Lchown(path, 0, gids[0])
 }
 
 func removeStale(path string) error {
@@ -89,6 +97,12 @@ type runtimeDir struct{ lock *os.File }
 // openRuntimeDir refuses a directory that another agent uses, or whose shims
 // belong to the agent of another state directory: they serve production.
 func openRuntimeDir(dir, stateID string) (*runtimeDir, error) {
+	if err := os.MkdirAll(dir, 0o711); err != nil {
+		return nil, fmt.Errorf("runtime directory: %w", err)
+	}
+	if err := ownDir(dir); err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(filepath.Join(dir, "s"), 0o711); err != nil {
 		return nil, fmt.Errorf("runtime directory: %w", err)
 	}
@@ -110,6 +124,21 @@ func openRuntimeDir(dir, stateID string) (*runtimeDir, error) {
 		return nil, errors.Join(err, r.close())
 	}
 	return r, nil
+}
+
+// ownDir refuses a directory, or a link to one, that somebody else could change under
+// the agent: by default it may lie in /tmp.
+func ownDir(dir string) error {
+	for _, stat := range []func(string) (fs.FileInfo, error){os.Lstat, os.Stat} {
+		info, err := stat(dir)
+		if err != nil {
+			return fmt.Errorf("runtime directory: %w", err)
+		}
+		if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Uid != 0 && int(st.Uid) != os.Geteuid() {
+			return fmt.Errorf("runtime directory %s belongs to uid %d, who could take the agent's place in it: remove it, or choose another", dir, st.Uid)
+		}
+	}
+	return nil
 }
 
 func (r *runtimeDir) close() error { return r.lock.Close() }

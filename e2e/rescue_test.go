@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -366,4 +367,54 @@ func (s *service) awaitWords(t *testing.T, generation int, words string) {
 			t.Fatalf("generation %d never says %q", generation, words)
 		}
 	}
+}
+
+// The agent is killed after it has started another shim, and before it has given it
+// the sockets.
+func TestAgentDiesWhileItReplacesAShim(t *testing.T) {
+	harness.Need(t, os.Geteuid() == 0, "without a cgroup nobody finds a program that lost both")
+	s := &service{Agent: harness.StartSlow(t, 300*time.Millisecond), t: t, folder: "runtime"}
+	s.address = fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
+	s.spec = strings.ReplaceAll(signalDrain, "ADDRESS", "tcp://"+s.address)
+	s.Apply(t, s.yaml("v1"))
+	pid := s.await(1, pb.Generation_STATE_ACTIVE).GetPid()
+	kill(t, shimOf(t, pid))
+	for !strings.Contains(s.Log(), "another takes its place") {
+		pause(t)
+	}
+	s.Kill9(t)
+	for !answers(filepath.Join(s.Dir, "r", "s", "*-1", "*")) {
+		pause(t)
+	}
+	s.Restart(t)
+	s.Await(t, "web", func(st *pb.ServiceStatus) bool {
+		g := harness.Active(st)
+		return g.GetPid() != 0 && g.GetPid() != pid && len(st.GetService().GetWarnings()) == 0
+	}, awaitLimit)
+	if by := allAnswered(t, s.clients(t, 10)); by["v1"] != 10 {
+		t.Errorf("answered: %v, want 10", by)
+	}
+	gone(t, []int{int(pid)})
+}
+
+// pause is between looks at what nobody tells of.
+func pause(t *testing.T) {
+	t.Helper()
+	select {
+	case <-t.Context().Done():
+		t.Fatal(t.Context().Err())
+	case <-time.After(2 * time.Millisecond):
+	}
+}
+
+// answers says whether somebody listens on a socket among some files.
+func answers(glob string) bool {
+	paths, _ := filepath.Glob(glob)
+	return slices.ContainsFunc(paths, func(path string) bool {
+		c, err := net.Dial("unixpacket", path)
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	})
 }

@@ -6,4 +6,5 @@
 //   - pure_test.go: which packages keep away from the clock and the system
 //   - form_test.go: package comments, names and lengths
 //   - platform_test.go: what builds for other systems
+//   - security_test.go: that the threat model names tests that exist
 package rules

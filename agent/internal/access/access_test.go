@@ -112,6 +112,9 @@ func TestIdentify(t *testing.T) {
 		"mapped by unit":  {cn: "bob", unit: "ops", want: Identity{"read/bob", "read"}},
 		"CN of another":   {cn: "ann", unit: "dev", text: "no mapping"},
 		"spiffe first":    {uris: []string{"spiffe://example.org/gracefleet/read/ann"}, cn: "ann", unit: "ops", want: Identity{"read/ann", "read"}},
+		"for a terminal":  {cn: "bob\x1b[2J", unit: "ops", text: "common name"},
+		"to be read back": {cn: "bob\u202e", unit: "ops", text: "common name"},
+		"without end":     {cn: strings.Repeat("b", 65), unit: "ops", text: "common name"},
 		"bad and mapped":  {uris: []string{"spiffe://example.org/x"}, cn: "ann", unit: "ops", text: "is not spiffe://"},
 	} {
 		cert := &x509.Certificate{Subject: pkix.Name{CommonName: c.cn}}

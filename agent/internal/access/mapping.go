@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Mapping gives a role to certificates of an organisation that has its own forms
@@ -21,6 +24,14 @@ func (m Mapping) matches(c *x509.Certificate) bool {
 	}
 	return (m.CommonName == "" || m.CommonName == c.Subject.CommonName) &&
 		(m.Unit == "" || slices.Contains(c.Subject.OrganizationalUnit, m.Unit))
+}
+
+// maxCommonName is what RFC 5280 allows (appendix A.1, ub-common-name).
+const maxCommonName = 64
+
+// showable says whether a name can stand in logs, in history and on terminals.
+func showable(name string) bool {
+	return utf8.RuneCountInString(name) <= maxCommonName && !strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) })
 }
 
 // Identity is who a certificate says its owner is.
@@ -46,6 +57,9 @@ func (p *Policy) Identify(c *x509.Certificate) (Identity, error) {
 	}
 	for _, m := range p.Certificates {
 		if m.matches(c) {
+			if !showable(c.Subject.CommonName) {
+				return Identity{}, fmt.Errorf("the common name %.80q is not at most %d printable characters", c.Subject.CommonName, maxCommonName)
+			}
 			return Identity{Name: m.Role + "/" + c.Subject.CommonName, Role: m.Role}, nil
 		}
 	}

@@ -60,9 +60,11 @@ func TestVerify(t *testing.T) {
 func TestBadFiles(t *testing.T) {
 	ca, other := certstest.NewCA(t), certstest.NewCA(t)
 	good, foreign := certs.Files(ca.Agent("web-1")), certs.Files(other.Agent("web-1"))
-	garbage := good.Cert + ".garbage"
-	if err := os.WriteFile(garbage, []byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), 0o600); err != nil {
-		t.Fatal(err)
+	garbage, empty := good.Cert+".garbage", good.Cert+".empty"
+	for path, content := range map[string]string{garbage: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", empty: "\n"} {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for words, change := range map[string]func(f *certs.Files){
 		"--tls-cert is missing":     func(f *certs.Files) { f.Cert = "" },
@@ -75,6 +77,7 @@ func TestBadFiles(t *testing.T) {
 		"malformed":                 func(f *certs.Files) { f.CA = garbage },
 		"signed by none of the roo": func(f *certs.Files) { f.Revoked = other.Revoke() },
 		"crl":                       func(f *certs.Files) { f.Revoked = f.Key },
+		"holds no list":             func(f *certs.Files) { f.Revoked = empty },
 	} {
 		f := good
 		change(&f)
@@ -112,6 +115,11 @@ func TestReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	for !strings.Contains(<-said, "cannot be used") {
+	}
+	if err := os.Truncate(files.Revoked, 0); err != nil { // as by a copy that has just begun
+		t.Fatal(err)
+	}
+	for !strings.Contains(<-said, "holds no list") {
 	}
 	ca.Agent("web-1") // a good certificate beside a bad list: neither is taken
 	for !strings.Contains(<-said, "cannot be used") {

@@ -106,13 +106,18 @@ func readCertificates(path string) ([]*x509.Certificate, error) {
 }
 
 // readRevoked reads revocation lists. One that no root has signed is an error: it
-// would be believed in vain.
+// would be believed in vain. So is none: a file that is being copied is empty first,
+// and for that long nothing would be revoked.
 func (s *snapshot) readRevoked(path string, roots []*x509.Certificate) error {
 	data, err := readSmall(path)
 	if err != nil {
 		return err
 	}
-	for rest := bytes.TrimSpace(data); len(rest) > 0; {
+	rest := bytes.TrimSpace(data)
+	if len(rest) == 0 {
+		return fmt.Errorf("%s holds no list of revoked certificates", path)
+	}
+	for len(rest) > 0 {
 		der := rest
 		block, after := pem.Decode(rest)
 		if rest = nil; block != nil {

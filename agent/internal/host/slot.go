@@ -151,11 +151,28 @@ func (h *Host) Adopt(ctx context.Context, in supervisor.SlotIntent) (supervisor.
 		client.Close()
 		return nil, err
 	}
+	if len(held) == 0 && len(in.Spec.Sockets) > 0 {
+		return h.neverInherited(ctx, in, client)
+	}
 	s.held.Store(&held)
 	s.recognise(ctx)
 	s.guarded.Store(true) // perhaps: taking a guard away that is not there is harmless
 	s.keeper = keep(s, client)
 	return s, nil
+}
+
+// neverInherited ends a shim that was to have a slot's sockets when the agent that
+// started it ended: the slot is gone, and the shim would be in the way of another.
+func (h *Host) neverInherited(ctx context.Context, in supervisor.SlotIntent, c *shim.Client) (supervisor.Slot, error) {
+	defer c.Close()
+	gone := errors.New("its shim has no sockets: the agent that started it ended before it gave them to it")
+	if err := c.Dismiss(ctx, true); err != nil {
+		return nil, fmt.Errorf("%w; nor could it be ended: %w", gone, err)
+	}
+	if in.External != nil {
+		return h.takeAgain(ctx, in, gone)
+	}
+	return nil, fmt.Errorf("%w: %w", supervisor.ErrSlotGone, gone)
 }
 
 // takeAgain takes an adopted program over from a shim that died with its agent.

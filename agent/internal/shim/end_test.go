@@ -3,12 +3,17 @@ package shim
 import (
 	"bytes"
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/gracefleet/gracefleet/agent/internal/cgroup"
 	"github.com/gracefleet/gracefleet/agent/internal/service"
@@ -180,6 +185,65 @@ func TestReadyOfAnotherProcessIsIgnored(t *testing.T) {
 	if s := state(t, c); s.Current.Ready || len(s.Current.ReadyIgnored) != 1 || s.Current.ReadyIgnored[0] != e.PID {
 		t.Errorf("state %+v", s.Current)
 	}
+}
+
+// Anybody on the host may write to the notify socket. It makes nothing ready, a
+// flood of it is one event, and nobody but root can pass for the program.
+func TestForgedReady(t *testing.T) {
+	in := testIntent(t)
+	c := spawnTest(t, in)
+	i := start(t, c, shell(in, 1, "exec sleep 1000"))
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: NotifyPath(in.Directory), Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for range 1000 {
+		if _, err := conn.Write([]byte("READY=1\nMAINPID=" + strconv.Itoa(os.Getpid()))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := forge(conn, i.Process.PID); !errors.Is(err, syscall.EPERM) {
+		t.Errorf("in the program's name: %v, want EPERM", err)
+	}
+	if err := c.Signal(testContext(t), SignalRequest{Op: "1", Instance: 1, Signal: int(syscall.SIGKILL)}); err != nil {
+		t.Fatal(err)
+	}
+	ignored := 0
+	for e := range c.Events() {
+		if e.Kind == EventReadyIgnored {
+			ignored++
+		}
+		if e.Kind == EventEmpty {
+			break
+		}
+	}
+	s := state(t, c)
+	if got := s.Current; got.Ready || got.Process != i.Process || !slices.Equal(got.ReadyIgnored, []int{os.Getpid()}) || ignored != 1 {
+		t.Errorf("%d events, %+v", ignored, got)
+	}
+}
+
+// forge says READY=1 as a user without privileges, under another process's pid.
+func forge(conn *net.UnixConn, pid int) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends here
+		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, 65534, 65534, 65534); errno != 0 && os.Geteuid() == 0 {
+			done <- errno
+			return
+		}
+		raw, err := conn.SyscallConn()
+		if err != nil {
+			done <- err
+			return
+		}
+		rights := unix.UnixCredentials(&unix.Ucred{Pid: int32(pid), Uid: uint32(unix.Getuid()), Gid: uint32(unix.Getgid())})
+		var sent error
+		err = raw.Control(func(fd uintptr) { sent = unix.Sendmsg(int(fd), []byte("READY=1"), rights, nil, 0) })
+		done <- errors.Join(err, sent)
+	}()
+	return <-done
 }
 
 func TestShutDownSocketListensAgain(t *testing.T) {

@@ -1,6 +1,7 @@
 package shim
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"math"
@@ -60,12 +61,13 @@ func become(p *Program, files []*os.File) *ExecError {
 	if e := limit(p.Nofile); e != nil {
 		return e
 	}
+	unprotect("/proc/self/oom_score_adj")
 	if e := identify(p.User); e != nil {
 		return e
 	}
 	if p.NoNewPrivs {
-		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-			return execError("set no_new_privs", "", err)
+		if e := confine(); e != nil {
+			return e
 		}
 	}
 	dir := p.Dir
@@ -134,6 +136,29 @@ func limit(nofile int) *ExecError {
 	return nil
 }
 
+// unprotect takes back what keeps the kernel from killing the agent when memory
+// is short. With CAP_SYS_RESOURCE this also is the lowest that the program can return
+// to (proc(5)). That it cannot be done is no reason not to start.
+func unprotect(path string) {
+	b, err := os.ReadFile(path)
+	if err == nil && bytes.HasPrefix(b, []byte("-")) {
+		_ = os.WriteFile(path, []byte("0"), 0)
+	}
+}
+
+// confine ends every way to more privileges than the program's user has: set-user-ID
+// programs and file capabilities, and what the agent itself was given by ambient
+// ones, for which its sockets are open already.
+func confine() *ExecError {
+	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
+		return execError("clear ambient capabilities", "", err)
+	}
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return execError("set no_new_privs", "", err)
+	}
+	return nil
+}
+
 func identify(u *User) *ExecError {
 	if u == nil || (os.Geteuid() != 0 && os.Geteuid() == int(u.UID)) {
 		return nil
@@ -151,6 +176,9 @@ func identify(u *User) *ExecError {
 	if err := syscall.Setresuid(int(u.UID), int(u.UID), int(u.UID)); err != nil {
 		return execError("set user", strconv.Itoa(int(u.UID)), err)
 	}
+	// A session keyring of its own: the agent's is one for all that it starts. There
+	// may be none to share, by the kernel or by a filter.
+	_, _ = unix.KeyctlInt(unix.KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0)
 	return nil
 }
 

@@ -137,14 +137,12 @@ func senderPID(oob []byte) int {
 }
 
 // notified records what a process said. Only the main process speaks for the
-// program; of others it is noted that they claimed to be ready.
+// program; of others it is noted that they claimed to be ready, once of each.
 func (s *server) notified(pid int, n notification) {
 	c := s.state.Current
 	if !c.Alive() || pid != c.Process.PID {
-		if n.ready {
-			if c != nil && len(c.ReadyIgnored) < maxRemembered && !slices.Contains(c.ReadyIgnored, pid) {
-				c.ReadyIgnored = append(c.ReadyIgnored, pid)
-			}
+		if n.ready && c != nil && len(c.ReadyIgnored) < maxRemembered && !slices.Contains(c.ReadyIgnored, pid) {
+			c.ReadyIgnored = append(c.ReadyIgnored, pid)
 			s.emit(Event{Kind: EventReadyIgnored, PID: pid})
 		}
 		return

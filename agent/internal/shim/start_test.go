@@ -5,9 +5,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/gracefleet/gracefleet/agent/internal/listen"
 	"github.com/gracefleet/gracefleet/agent/internal/service"
@@ -270,4 +274,95 @@ func TestUser(t *testing.T) {
 	p.Path, p.Argv = probeBinary, []string{"probe"}
 	start(t, c, p)
 	await(t, c, EventReady) // the notify socket can be reached
+}
+
+// A program of another user shares no keys with the agent, and so with other
+// services.
+func TestSessionKeyring(t *testing.T) {
+	need(t, os.Geteuid() == 0, "only root may change users")
+	_, err := os.Stat("/proc/keys")
+	need(t, err == nil, "the kernel has no keyrings")
+	in := testIntent(t)
+	c := spawnTest(t, in)
+	p := program(in, 1)
+	p.User = &User{UID: 65534, GID: 65534}
+	p.Path, p.Argv = "/bin/sh", []string{"sh", "-c", "cat /proc/keys"}
+	start(t, c, p)
+	await(t, c, EventExited)
+	keys, _ := os.ReadFile(p.Log)
+	if !regexp.MustCompile(`65534 +65534 keyring +_ses`).Match(keys) {
+		t.Errorf("it has no session keyring of its own:\n%s", keys)
+	}
+}
+
+// Capabilities that an agent was given beside its user are not the programs'.
+func TestAmbientCapabilities(t *testing.T) {
+	need(t, os.Geteuid() == 0, "only root has capabilities to give")
+	in := testIntent(t)
+	c := spawnAmbient(t, in)
+	for instance, confined := range []bool{false, true} {
+		p := shell(in, instance+1, "exec cat /proc/self/status")
+		p.NoNewPrivs = confined
+		if err := os.RemoveAll(p.Log); err != nil {
+			t.Fatal(err)
+		}
+		start(t, c, p)
+		await(t, c, EventEmpty)
+		status, _ := os.ReadFile(p.Log)
+		if none := strings.Contains(string(status), "CapAmb:\t0000000000000000"); none != confined {
+			t.Errorf("confined %t:\n%s", confined, status)
+		}
+	}
+}
+
+// spawnAmbient starts a shim from a thread with an ambient capability, which ends
+// with it.
+func spawnAmbient(t *testing.T, in Intent) *Client {
+	t.Helper()
+	var c *Client
+	ctx, done := testContext(t), make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		if err := raiseAmbient(unix.CAP_NET_BIND_SERVICE); err != nil {
+			done <- err
+			return
+		}
+		var err error
+		c, err = Spawn(ctx, shimBinary, in)
+		done <- err
+	}()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { end(t, c, in.Directory) })
+	return c
+}
+
+func raiseAmbient(capability uintptr) error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return err
+	}
+	data[0].Inheritable |= 1 << capability
+	if err := unix.Capset(&header, &data[0]); err != nil {
+		return err
+	}
+	return unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, capability, 0, 0)
+}
+
+// What protects the agent when memory is short is no program's; what makes one
+// killed sooner stays.
+func TestUnprotect(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "oom_score_adj")
+	for was, want := range map[string]string{"-900\n": "0", "0\n": "0\n", "200\n": "200\n"} {
+		if err := os.WriteFile(path, []byte(was), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		unprotect(path)
+		if got, err := os.ReadFile(path); err != nil || string(got) != want {
+			t.Errorf("%q became %q (%v), want %q", was, got, err, want)
+		}
+	}
+	unprotect(filepath.Join(path, "none")) // degrades quietly
 }
