@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gracefleet/gracefleet/agent/internal/trust"
 )
 
 // socketGroup may use the local socket as an operator, where the host has such a
@@ -89,16 +91,20 @@ type runtimeDir struct{ lock *os.File }
 // openRuntimeDir refuses a directory that another agent uses, or whose shims
 // belong to the agent of another state directory: they serve production.
 func openRuntimeDir(dir, stateID string) (*runtimeDir, error) {
-	if err := os.MkdirAll(filepath.Join(dir, "s"), 0o711); err != nil {
-		return nil, fmt.Errorf("runtime directory: %w", err)
-	}
 	for _, d := range []string{dir, filepath.Join(dir, "s")} {
+		if err := os.MkdirAll(d, 0o711); err != nil {
+			return nil, fmt.Errorf("runtime directory: %w", err)
+		}
+		// In /tmp somebody else may have been there first.
+		if err := trust.Dir(d); err != nil {
+			return nil, fmt.Errorf("runtime directory %w", err)
+		}
 		// Programs run as other users reach their notify socket through it.
 		if err := os.Chmod(d, 0o711); err != nil {
 			return nil, fmt.Errorf("runtime directory: %w", err)
 		}
 	}
-	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("runtime directory: %w", err)
 	}
