@@ -10,9 +10,10 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gracefleet/gracefleet/agent/internal/trust"
 )
 
 // socketGroup may use the local socket as an operator, where the host has such a
@@ -97,22 +98,20 @@ type runtimeDir struct{ lock *os.File }
 // openRuntimeDir refuses a directory that another agent uses, or whose shims
 // belong to the agent of another state directory: they serve production.
 func openRuntimeDir(dir, stateID string) (*runtimeDir, error) {
-	if err := os.MkdirAll(dir, 0o711); err != nil {
-		return nil, fmt.Errorf("runtime directory: %w", err)
-	}
-	if err := ownDir(dir); err != nil {
-		return nil, err
-	}
-	if err := os.MkdirAll(filepath.Join(dir, "s"), 0o711); err != nil {
-		return nil, fmt.Errorf("runtime directory: %w", err)
-	}
 	for _, d := range []string{dir, filepath.Join(dir, "s")} {
+		if err := os.MkdirAll(d, 0o711); err != nil {
+			return nil, fmt.Errorf("runtime directory: %w", err)
+		}
+		// In /tmp somebody else may have been there first.
+		if err := trust.Dir(d); err != nil {
+			return nil, fmt.Errorf("runtime directory %w", err)
+		}
 		// Programs run as other users reach their notify socket through it.
 		if err := os.Chmod(d, 0o711); err != nil {
 			return nil, fmt.Errorf("runtime directory: %w", err)
 		}
 	}
-	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("runtime directory: %w", err)
 	}
@@ -124,21 +123,6 @@ func openRuntimeDir(dir, stateID string) (*runtimeDir, error) {
 		return nil, errors.Join(err, r.close())
 	}
 	return r, nil
-}
-
-// ownDir refuses a directory, or a link to one, that somebody else could change under
-// the agent: by default it may lie in /tmp.
-func ownDir(dir string) error {
-	for _, stat := range []func(string) (fs.FileInfo, error){os.Lstat, os.Stat} {
-		info, err := stat(dir)
-		if err != nil {
-			return fmt.Errorf("runtime directory: %w", err)
-		}
-		if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Uid != 0 && int(st.Uid) != os.Geteuid() {
-			return fmt.Errorf("runtime directory %s belongs to uid %d, who could take the agent's place in it: remove it, or choose another", dir, st.Uid)
-		}
-	}
-	return nil
 }
 
 func (r *runtimeDir) close() error { return r.lock.Close() }

@@ -114,11 +114,11 @@ func newPreflightRoom(s *session) *cobra.Command {
 }
 
 func (s *session) trial(ctx context.Context, f *spec.File, dir, graced string) (report *preflight.Report, err error) {
-	covers := filepath.Join(dir, "c")
-	if err := os.Mkdir(covers, 0o755); err != nil {
+	covers, memory := filepath.Join(dir, "c"), scratch.RuntimeDir(dir)
+	if err := errors.Join(os.Mkdir(covers, 0o755), os.Mkdir(memory, 0o711)); err != nil {
 		return nil, err
 	}
-	uncovered, err := preflight.Furnish(covers, hosts(f))
+	uncovered, err := preflight.Furnish(covers, memory, hosts(f))
 	if err != nil {
 		return nil, err
 	}

@@ -28,6 +28,8 @@
 //   - rescue_test.go: queues of the dead, and shims that die
 //   - drain_faults_test.go: patience, deadlines, too many generations
 //   - network_test.go: agents on the network, and who may do what there
+//   - credentials_test.go: secrets, and where they must not be found
+//   - planted_test.go: links, fifos and names that lead elsewhere
 //   - fallback_test.go: an agent without privileges
 //   - systemd_test.go: the shipped units under a real systemd
 //   - library_traps_test.go: what Go's restart libraries do to whoever starts their

@@ -83,6 +83,47 @@ func TestEnvFile(t *testing.T) {
 	}
 }
 
+// A file that is gone keeps new generations from starting. It ends none, not even when
+// the agent dies, and a program that crashes gets the environment that it had.
+func TestEnvFileIsMissing(t *testing.T) {
+	s := &service{Agent: harness.Start(t), t: t, folder: "plain", address: fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))}
+	file := filepath.Join(s.Dir, "env")
+	if err := os.WriteFile(file, []byte("TOKEN=from the file\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.spec = "sockets: [{name: http, listen: \"tcp://" + s.address + "\"}]\nrestart: {backoff: 10ms}\nenv_file: " + file + "\n"
+	s.Apply(t, s.yaml("v1"))
+	first := s.await(1, pb.Generation_STATE_ACTIVE).GetPid()
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(int(first), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	st := s.Await(t, "web", func(st *pb.ServiceStatus) bool {
+		pid := harness.Active(st).GetPid()
+		return pid != 0 && pid != first
+	}, awaitLimit)
+	pid := harness.Active(st).GetPid()
+	if got := variable(t, int(pid), "TOKEN"); got != "from the file" {
+		t.Errorf("after a crash the program has %q", got)
+	}
+	s.Kill9(t)
+	s.Restart(t)
+	l := s.load(50, 0, nil)
+	answered(t, l, 20)
+	if g := harness.Active(s.Status(t, "web")); g.GetPid() != pid || g.GetState() != pb.Generation_STATE_ACTIVE {
+		t.Errorf("under a new agent the generation is %v", g)
+	}
+	if r := s.Ctl(t, "restart", "web"); r.Code != 1 || !strings.Contains(r.Stderr, "env_file: open "+file+": no such file") {
+		t.Errorf("a restart without the file: %v", r)
+	}
+	unharmed(t, l)
+	if strings.Contains(s.Log(), "from the file") {
+		t.Error("the agent's log has the secret")
+	}
+}
+
 // A reload is the program's own affair: the same process, the configuration that
 // is on the host now.
 func TestReload(t *testing.T) {

@@ -26,6 +26,8 @@ const (
 type Agent struct {
 	// Dir holds all of its directories; services may write there, too.
 	Dir string
+	// RuntimeDir is the agent's own one of that name.
+	RuntimeDir string
 	// Socket is the path of its API.
 	Socket string
 
@@ -72,20 +74,46 @@ func StartSlow(t testing.TB, shimDelay time.Duration) *Agent {
 	return start(t, filepath.Join(dir, "graced"), nil, nil)
 }
 
+// StartInMemory is Start for an agent whose runtime directory is a tmpfs, as /run is:
+// only there it keeps secrets.
+func StartInMemory(t testing.TB, flags ...string) *Agent {
+	t.Helper()
+	return inMemory(t, nil, flags)
+}
+
+func inMemory(t testing.TB, p place, flags []string) *Agent {
+	t.Helper()
+	return startIn(t, Binary(t, "graced"), p, folder(t, "/dev/shm"), flags)
+}
+
 func start(t testing.TB, binary string, p place, flags []string) *Agent {
 	t.Helper()
+	return startIn(t, binary, p, "", flags)
+}
+
+func startIn(t testing.TB, binary string, p place, runtime string, flags []string) *Agent {
+	t.Helper()
 	// In /tmp, since the path of a unix socket has at most 107 bytes.
-	dir, err := os.MkdirTemp("/tmp", "gf")
+	dir := folder(t, "/tmp")
+	if runtime == "" {
+		runtime = filepath.Join(dir, "r")
+	}
+	a := &Agent{Dir: dir, RuntimeDir: runtime, Socket: filepath.Join(runtime, "graced.sock"), binary: binary, t: t, flags: flags, place: p}
+	t.Cleanup(a.cleanup)
+	a.start(t)
+	return a
+}
+
+func folder(t testing.TB, parent string) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(parent, "gf")
 	if err == nil {
 		err = os.Chmod(dir, 0o755)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &Agent{Dir: dir, Socket: filepath.Join(dir, "r", "graced.sock"), binary: binary, t: t, flags: flags, place: p}
-	t.Cleanup(a.cleanup)
-	a.start(t)
-	return a
+	return dir
 }
 
 // start runs graced and returns when it says that it is ready.
@@ -98,7 +126,7 @@ func (a *Agent) start(t testing.TB) {
 		t.Fatal(err)
 	}
 	a.cmd = exec.Command(a.binary, append([]string{
-		"--state-dir", filepath.Join(a.Dir, "s"), "--runtime-dir", filepath.Join(a.Dir, "r"), "--log-level", "debug",
+		"--state-dir", filepath.Join(a.Dir, "s"), "--runtime-dir", a.RuntimeDir, "--log-level", "debug",
 	}, a.flags...)...)
 	a.cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+path)
 	a.cmd.Stdout, a.cmd.Stderr = &a.log, &a.log
@@ -200,8 +228,10 @@ func (a *Agent) cleanup() {
 	if t.Failed() {
 		t.Logf("the agent's log:\n%s", a.log.String())
 	}
-	if err := os.RemoveAll(a.Dir); err != nil {
-		t.Errorf("remove the agent's directories: %v", err)
+	for _, dir := range []string{a.Dir, a.RuntimeDir} {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Errorf("remove the agent's directories: %v", err)
+		}
 	}
 }
 

@@ -27,8 +27,11 @@ func (a *Agent) leftovers(ports map[int]bool) []string {
 	}
 	sockets, _ := os.ReadFile("/proc/net/unix")
 	for line := range strings.Lines(string(sockets)) {
-		if _, path, ok := strings.Cut(line, a.Dir+"/"); ok {
-			left = append(left, "unix socket "+strings.TrimSpace(path))
+		for _, dir := range []string{a.Dir, a.RuntimeDir} {
+			if _, path, ok := strings.Cut(line, dir+"/"); ok {
+				left = append(left, "unix socket "+strings.TrimSpace(path))
+				break
+			}
 		}
 	}
 	return left
@@ -68,8 +71,10 @@ func (a *Agent) processes() map[int]string {
 func (a *Agent) knownTo(pid string, cmdline []byte) bool {
 	mine := []byte(a.Dir + "/")
 	environ, _ := os.ReadFile(filepath.Join("/proc", pid, "environ"))
-	if bytes.Contains(environ, mine) || bytes.Contains(cmdline, mine) {
-		return true
+	for _, dir := range [][]byte{mine, []byte(a.RuntimeDir + "/")} {
+		if bytes.Contains(environ, dir) || bytes.Contains(cmdline, dir) {
+			return true
+		}
 	}
 	for _, link := range []string{"exe", "cwd", "fd/1", "fd/2"} {
 		to, _ := os.Readlink(filepath.Join("/proc", pid, link))
@@ -100,7 +105,7 @@ func (a *Agent) cgroups() []string {
 }
 
 func (a *Agent) cgroupBase() string {
-	id, err := os.ReadFile(filepath.Join(a.Dir, "r", "state-id"))
+	id, err := os.ReadFile(filepath.Join(a.RuntimeDir, "state-id"))
 	if err != nil {
 		return ""
 	}

@@ -3,6 +3,8 @@
 package harness
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 	"syscall"
@@ -22,12 +24,21 @@ func StartUnprivileged(t testing.TB, flags ...string) *Agent {
 	return start(t, Binary(t, "graced"), demoted, flags)
 }
 
-// demoted has its directory, and the socket that it reports to, belong to its user.
+// StartUnprivilegedInMemory is both.
+func StartUnprivilegedInMemory(t testing.TB, flags ...string) *Agent {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		return StartInMemory(t, flags...)
+	}
+	return inMemory(t, demoted, flags)
+}
+
+// demoted has its directories, and the socket that it reports to, belong to its user.
 func demoted(t testing.TB, a *Agent, notify string) {
 	t.Helper()
 	a.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
-	for _, path := range []string{a.Dir, notify} {
-		if err := os.Chown(path, nobody, nobody); err != nil {
+	for _, path := range []string{a.Dir, a.RuntimeDir, notify} {
+		if err := os.Chown(path, nobody, nobody); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			t.Fatal(err)
 		}
 	}

@@ -16,6 +16,7 @@ var mechanism = []string{
 	module + "/agent/internal/socket",
 	module + "/agent/internal/store",
 	module + "/agent/internal/systemd",
+	module + "/agent/internal/trust",
 }
 
 // wire is what only the two ends of the API know.
@@ -54,7 +55,7 @@ var forbidden = []struct {
 	{
 		in: []string{
 			"agent/internal/access", "agent/internal/audit", "agent/internal/certs", "agent/internal/cgroup", "agent/internal/lifecycle", "agent/internal/listen", "agent/internal/probe",
-			"agent/internal/service", "agent/internal/shim", "agent/internal/socket", "agent/internal/steer", "agent/internal/store",
+			"agent/internal/service", "agent/internal/shim", "agent/internal/socket", "agent/internal/steer", "agent/internal/store", "agent/internal/trust",
 		},
 		imports: []string{module + "/agent/internal/supervisor", module + "/agent/internal/server"},
 		why:     "imports go downward",
@@ -67,7 +68,7 @@ var forbidden = []struct {
 	{
 		in: []string{
 			"agent/internal/access", "agent/internal/audit", "agent/internal/certs", "agent/internal/cgroup", "agent/internal/lifecycle", "agent/internal/listen", "agent/internal/probe",
-			"agent/internal/service", "agent/internal/shim", "agent/internal/socket", "agent/internal/steer", "agent/internal/store",
+			"agent/internal/service", "agent/internal/shim", "agent/internal/socket", "agent/internal/steer", "agent/internal/store", "agent/internal/trust",
 			"agent/internal/supervisor", "agent/graced-shim", "runtime",
 		},
 		imports: wire,

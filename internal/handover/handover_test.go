@@ -94,6 +94,7 @@ func TestExpand(t *testing.T) {
 	v := Values{
 		Artifact: "/a/web", Service: "web", Generation: 7, GenerationDir: "/run/g/7",
 		Sockets: d.Number(two), Files: map[string]string{"web.toml": "/run/g/7/files/web.toml"},
+		Credentials: map[string]string{"db": "/run/g/7.credentials/7/db"},
 	}
 	for text, want := range map[string]string{
 		"":                                     "",
@@ -103,6 +104,7 @@ func TestExpand(t *testing.T) {
 		"{fds}":                                "3,4",
 		"{addr:http} {addr:admin}":             "127.0.0.1:8080 [::]:9090",
 		"-c {file:web.toml}":                   "-c /run/g/7/files/web.toml",
+		"{credential:db}":                      "/run/g/7.credentials/7/db",
 		"pid {generation_dir}/{service}.pid;":  "pid /run/g/7/web.pid;",
 		`{"json": {"a": "{generation}"}, "b":`: `{"json": {"a": "7"}, "b":`,
 		"${HOME} {} {unknown} {x:y} {{fds}}":   "${HOME} {} {unknown} {x:y} {3,4}",
@@ -113,7 +115,7 @@ func TestExpand(t *testing.T) {
 			t.Errorf("%q became %q, want %q", text, got, want)
 		}
 	}
-	if got := v.Unknown("{fd:nothing} {addr:http} {file:x} {other}"); !slices.Equal(got, []string{"{fd:nothing}", "{file:x}"}) {
+	if got := v.Unknown("{fd:nothing} {addr:http} {file:x} {credential:x} {other}"); !slices.Equal(got, []string{"{fd:nothing}", "{file:x}", "{credential:x}"}) {
 		t.Errorf("unknown are %q", got)
 	}
 }

@@ -13,7 +13,12 @@ type Values struct {
 	GenerationDir string // private to one generation, gone after it
 	Sockets       []Socket
 	Files         map[string]string // path by name
+	Credentials   map[string]string // path by name
 }
+
+// CredentialsEnv is the variable that names the directory of a program's credentials,
+// as systemd.exec(5) has it.
+const CredentialsEnv = "CREDENTIALS_DIRECTORY"
 
 // Placeholders describes them, for people.
 var Placeholders = [][2]string{
@@ -22,6 +27,7 @@ var Placeholders = [][2]string{
 	{"{fds}", "all descriptors, with commas"},
 	{"{addr:NAME}", "address of a socket: HOST:PORT, or its path"},
 	{"{file:NAME}", "path of one of files"},
+	{"{credential:NAME}", "path of one of credentials"},
 	{"{generation}", "number of the generation"},
 	{"{generation_dir}", "a directory of its own for each generation, removed after it"},
 	{"{service}", "name of the service"},
@@ -34,8 +40,8 @@ func (v Values) Expand(text string) string {
 	return out
 }
 
-// Unknown lists the placeholders of a text that name a socket or file that is
-// not there.
+// Unknown lists the placeholders of a text that name a socket, file or
+// credential that is not there.
 func (v Values) Unknown(text string) []string {
 	_, unknown := v.expand(text)
 	return unknown
@@ -99,6 +105,9 @@ func (v Values) value(word string) (value string, is, known bool) {
 	switch kind {
 	case "file":
 		path, ok := v.Files[name]
+		return path, true, ok
+	case "credential":
+		path, ok := v.Credentials[name]
 		return path, true, ok
 	case "fd", "addr":
 		for _, s := range v.Sockets {

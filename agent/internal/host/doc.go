@@ -8,6 +8,8 @@
 //   - external.go: a program that runs already, and its unit; takeover.go: its listeners
 //     are taken over; succession.go: who has them after it
 //   - launch.go, files.go: from a specification to a program; identity.go: its user
+//   - credentials.go: secrets of the host, for its user alone; leftovers.go: what is
+//     removed with a generation
 //   - program.go: start, signal, kill, await, follow, reload
 //   - steering.go: the switch between slots; public.go: paths of unix sockets
 //   - private.go: probes over the private path; pidfile.go: the stable pid file

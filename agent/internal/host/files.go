@@ -11,39 +11,58 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/gracefleet/gracefleet/agent/internal/service"
+	"github.com/gracefleet/gracefleet/agent/internal/supervisor"
+	"github.com/gracefleet/gracefleet/agent/internal/trust"
 )
 
 // maxEnvFile bounds an env_file, in bytes.
 const maxEnvFile = 1 << 20
 
+// place puts what a program finds on the host where it looks for it.
+func (h *Host) place(l supervisor.Launch) error {
+	id, err := identify(l.Spec.User)
+	if err == nil {
+		err = h.placeFiles(l, id)
+	}
+	if err == nil {
+		err = h.placeCredentials(l, id)
+	}
+	return err
+}
+
+// filePaths are the paths by name.
+func (h *Host) filePaths(l supervisor.Launch) map[string]string {
+	paths := map[string]string{}
+	for name := range l.Spec.Files {
+		paths[name] = filepath.Join(h.filesPath(l.Service, l.For), name)
+	}
+	return paths
+}
+
 // placeFiles copies the files of a generation to where its user can read them and
-// nobody but the agent can write, and returns their paths. Their bytes are
-// verified here, before every start.
-func (h *Host) placeFiles(spec service.Spec, generation int, id identity) (map[string]string, error) {
-	if len(spec.Files) == 0 {
-		return nil, nil
+// nobody but the agent can write. Their bytes are verified here, before every start.
+func (h *Host) placeFiles(l supervisor.Launch, id identity) error {
+	if len(l.Spec.Files) == 0 {
+		return nil
 	}
 	// Beside the scratch directory: what is in that belongs to the program.
-	dir := h.filesPath(spec.Name, generation)
+	dir := h.filesPath(l.Service, l.For)
 	if err := os.RemoveAll(dir); err != nil {
-		return nil, fmt.Errorf("place the generation's files: %w", err)
+		return fmt.Errorf("place the generation's files: %w", err)
 	}
 	if err := os.Mkdir(dir, 0o750); err != nil {
-		return nil, fmt.Errorf("place the generation's files: %w", err)
+		return fmt.Errorf("place the generation's files: %w", err)
 	}
-	paths := map[string]string{}
-	for _, name := range sortedKeys(spec.Files) {
-		from, err := h.store.Verify(spec.Files[name])
+	for _, name := range sortedKeys(l.Spec.Files) {
+		from, err := h.store.Verify(l.Spec.Files[name])
 		if err != nil {
-			return nil, fmt.Errorf("files.%s: %w", name, err)
+			return fmt.Errorf("files.%s: %w", name, err)
 		}
-		paths[name] = filepath.Join(dir, name)
-		if err := copyFor(from, paths[name], id); err != nil {
-			return nil, fmt.Errorf("files.%s: %w", name, err)
+		if err := copyFor(from, filepath.Join(dir, name), id); err != nil {
+			return fmt.Errorf("files.%s: %w", name, err)
 		}
 	}
-	return paths, hand(dir, 0o750, id)
+	return hand(dir, 0o750, id)
 }
 
 func copyFor(from, to string, id identity) error {
@@ -73,25 +92,21 @@ func hand(path string, mode os.FileMode, id identity) error {
 
 // readEnvFile reads assignments as systemd's EnvironmentFile= has them
 // (systemd.exec(5)), without continuation lines: KEY=VALUE, comments, quotes
-// around a whole value.
-func readEnvFile(path string) (map[string]string, error) {
-	f, err := os.Open(path)
+// around a whole value. Whoever writes it decides what the program runs (LD_PRELOAD),
+// so it is root's, the agent's or the program's own user's.
+func readEnvFile(path string, id identity) (map[string]string, trust.File, error) {
+	f, err := trust.ReadFile(path, maxEnvFile)
 	if err != nil {
-		return nil, fmt.Errorf("env_file: %w", err)
+		return nil, f, hostFile("env_file: %w", err)
 	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxEnvFile+1))
+	if !f.By(id.uid) {
+		return nil, f, hostFile("env_file %s belongs to uid %d, who would decide on the program's environment: chown it to root or the service's user", path, f.UID)
+	}
+	env, err := parseEnv(f.Data)
 	if err != nil {
-		return nil, fmt.Errorf("env_file %s: %w", path, err)
+		return nil, f, hostFile("env_file %s:%w", path, err)
 	}
-	if len(data) > maxEnvFile {
-		return nil, fmt.Errorf("env_file %s: more than %d bytes", path, maxEnvFile)
-	}
-	env, err := parseEnv(data)
-	if err != nil {
-		return nil, fmt.Errorf("env_file %s:%w", path, err)
-	}
-	return env, nil
+	return env, f, nil
 }
 
 // parseEnv never repeats a value in an error: it may be a secret.

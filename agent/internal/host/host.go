@@ -83,14 +83,22 @@ func (h *Host) shimDir(service string, slot int) string {
 	return filepath.Join(h.runtimeDir, "s", hex.EncodeToString(sum[:4])+"-"+strconv.Itoa(slot))
 }
 
+// servicePath holds what the generations of a service have in the runtime directory.
+func (h *Host) servicePath(service string) string { return filepath.Join(h.runtimeDir, "g", service) }
+
 // generationPath is the scratch directory of one generation.
 func (h *Host) generationPath(service string, generation int) string {
-	return filepath.Join(h.runtimeDir, "g", service, strconv.Itoa(generation))
+	return filepath.Join(h.servicePath(service), strconv.Itoa(generation))
 }
 
 // filesPath is where the files that travel with a generation are.
 func (h *Host) filesPath(service string, generation int) string {
 	return h.generationPath(service, generation) + ".files"
+}
+
+// credentialsDir is where the credentials of programs on a generation's slot are.
+func (h *Host) credentialsDir(service string, generation int) string {
+	return h.generationPath(service, generation) + ".credentials"
 }
 
 // Steering is the switch of a service.
@@ -116,7 +124,8 @@ func (h *Host) LastLines(service string, generation, n int) []string {
 	return lines
 }
 
-// Forget removes logs; generation 0 means those of the whole service.
+// Forget removes logs; generation 0 means those of the whole service, with all else
+// that is left of it.
 func (h *Host) Forget(service string, generation int) {
 	if err := h.store.RemoveLogs(service, generation); err != nil {
 		h.log.Warn("logs could not be removed", "service", service, "error", err)
@@ -124,6 +133,8 @@ func (h *Host) Forget(service string, generation int) {
 	if generation != 0 {
 		return
 	}
+	h.Tidy(service, nil)
+	_ = os.Remove(h.servicePath(service)) // one that never ran has none
 	h.mu.Lock()
 	s := h.steerings[service]
 	delete(h.steerings, service)

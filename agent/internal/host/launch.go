@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -26,8 +27,8 @@ const (
 	restartBudget = 5
 )
 
-// program makes what the shim needs of a launch. The artifact's bytes are
-// verified here, before every start.
+// program makes what the shim needs of a launch; place does the rest. The artifact's
+// bytes are verified here, before every start.
 func (s *slot) program(l supervisor.Launch) (shim.Program, error) {
 	path, err := s.host.artifactPath(l.Spec.Artifact)
 	if err != nil {
@@ -41,17 +42,13 @@ func (s *slot) program(l supervisor.Launch) (shim.Program, error) {
 	if err != nil {
 		return shim.Program{}, err
 	}
-	files, err := s.host.placeFiles(l.Spec, l.For, id)
-	if err != nil {
-		return shim.Program{}, err
-	}
 	dialect, ok := handover.FindDialect(l.Spec.Handover.Dialect)
 	if !ok {
 		return shim.Program{}, fmt.Errorf("handover dialect %q is not known", l.Spec.Handover.Dialect)
 	}
 	values := handover.Values{
 		Artifact: path, Service: l.Service, Generation: l.For, GenerationDir: scratch,
-		Sockets: l.Spec.Announced(), Files: files,
+		Sockets: l.Spec.Announced(), Files: s.host.filePaths(l), Credentials: s.host.credentialPaths(l),
 	}
 	announced := dialect.Announce(values.Sockets, l.For)
 	argv := argvOf(l.Spec, announced.Args, values)
@@ -140,7 +137,11 @@ func argvOf(spec service.Spec, flags []string, v handover.Values) []string {
 func (s *slot) environment(l supervisor.Launch, id identity, a handover.Announcement, v handover.Values) ([]string, error) {
 	env := append([]string{defaultPath}, id.env()...)
 	if l.Spec.EnvFile != "" {
-		read, err := readEnvFile(l.Spec.EnvFile)
+		read, _, err := readEnvFile(l.Spec.EnvFile, id)
+		if had := s.hadEnvironment(l); err != nil && had != nil {
+			s.log.Warn("a program is started with the environment that it had", "generation", l.For, "error", err)
+			return had, nil
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -159,10 +160,30 @@ func (s *slot) environment(l supervisor.Launch, id identity, a handover.Announce
 	if a.AckEnv != "" {
 		env = append(env, a.AckEnv+"="+shim.AckPath(s.dir))
 	}
+	if len(l.Spec.Credentials) > 0 {
+		env = append(env, handover.CredentialsEnv+"="+s.host.credentialsPath(l))
+	}
 	return lastOfEach(append(env,
 		"NOTIFY_SOCKET="+shim.NotifyPath(s.dir),
 		"GRACEFLEET_SERVICE="+l.Service,
-		"GRACEFLEET_GENERATION="+strconv.Itoa(l.For))), nil
+		generationEnv(l.For))), nil
+}
+
+func generationEnv(generation int) string { return "GRACEFLEET_GENERATION=" + strconv.Itoa(generation) }
+
+// hadEnvironment is that of an earlier instance of the same program, if this agent
+// knows it.
+func (s *slot) hadEnvironment(l supervisor.Launch) []string {
+	if s.keeper == nil { // of an adopted program's slot, which is just being opened
+		return nil
+	}
+	s.keeper.mu.Lock()
+	defer s.keeper.mu.Unlock()
+	p := s.keeper.program
+	if p == nil || p.Generation != l.Generation || !slices.Contains(p.Env, generationEnv(l.For)) {
+		return nil
+	}
+	return p.Env
 }
 
 // lastOfEach keeps one assignment of each name: getenv(3) would find the first.
@@ -233,6 +254,6 @@ func (h *Host) prepareLog(service string, generation int, id identity) (string, 
 func probeEnv(service string, generation int) []string {
 	return []string{
 		defaultPath,
-		"GRACEFLEET_SERVICE=" + service, "GRACEFLEET_GENERATION=" + strconv.Itoa(generation),
+		"GRACEFLEET_SERVICE=" + service, generationEnv(generation),
 	}
 }

@@ -20,7 +20,8 @@ import (
 )
 
 // Start runs an instance. What an earlier instance left behind is killed first:
-// two of them would meet each other.
+// two of them would meet each other. One that was started before is left alone, with
+// its files and secrets, whatever the host has in their place by now.
 func (s *slot) Start(ctx context.Context, l supervisor.Launch) (int, error) {
 	s.opMu.Lock()
 	defer s.opMu.Unlock()
@@ -33,14 +34,25 @@ func (s *slot) Start(ctx context.Context, l supervisor.Launch) (int, error) {
 	if st.Current != nil {
 		s.renewCgroup(l.For)
 	}
-	s.leased.Store(int64(l.For))
+	if was := int(s.leased.Swap(int64(l.For))); was != l.For {
+		s.host.Clear(l.Service, was)
+	}
 	p, err := s.program(l)
-	if err != nil {
+	again := st.Current != nil && st.Current.Number == l.Instance
+	if err == nil && !again {
+		err = s.host.place(l)
+	}
+	switch {
+	case err == nil:
+		s.keeper.mu.Lock()
+		s.keeper.program = &p
+		s.keeper.mu.Unlock()
+	case again:
+		s.log.Warn("a program is there that could not be started as things are now", "generation", l.For, "error", err)
+		p = shim.Program{Instance: l.Instance} // asks what came of it
+	default:
 		return 0, launchError(err)
 	}
-	s.keeper.mu.Lock()
-	s.keeper.program = &p
-	s.keeper.mu.Unlock()
 	var i shim.Instance
 	err = s.keeper.call(ctx, func(c *shim.Client) error {
 		var err error
@@ -101,8 +113,10 @@ func (s *slot) renewCgroup(generation int) {
 func launchError(err error) error {
 	e := &supervisor.StartError{Reason: lifecycle.ReasonInternal, Err: err}
 	switch {
-	case errors.Is(err, store.ErrDiskFull):
+	case errors.Is(err, store.ErrDiskFull), errors.Is(err, syscall.ENOSPC):
 		e.Reason = lifecycle.ReasonDiskFull
+	case errors.Is(err, supervisor.ErrHostFile):
+		e.Reason = lifecycle.ReasonHostFile
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrDigestMismatch), errors.Is(err, store.ErrNotExecutable),
 		errors.Is(err, store.ErrWrongArchitecture), errors.Is(err, store.ErrMissingInterpreter), errors.Is(err, store.ErrEmpty):
 		e.Reason = lifecycle.ReasonNotExecutable

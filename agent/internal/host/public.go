@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 
 	"github.com/gracefleet/gracefleet/agent/internal/service"
 	"github.com/gracefleet/gracefleet/agent/internal/socket"
@@ -32,6 +33,14 @@ func (p pathPair) prepare() error {
 		return fmt.Errorf("unix path %s: its private name has %d bytes, the kernel takes at most 107: choose a shorter one", p.public, n)
 	}
 	if err := os.MkdirAll(filepath.Dir(p.private), 0o711); err != nil {
+		return fmt.Errorf("unix path %s: %w", p.public, err)
+	}
+	// Whoever the directory above belongs to may have been there first.
+	info, err := os.Lstat(filepath.Dir(p.private))
+	if err == nil && (!info.IsDir() || int(info.Sys().(*syscall.Stat_t).Uid) != os.Geteuid()) {
+		err = fmt.Errorf("%s is not a directory of the agent's: remove it", filepath.Dir(p.private))
+	}
+	if err != nil {
 		return fmt.Errorf("unix path %s: %w", p.public, err)
 	}
 	for _, old := range []string{p.private, p.kept} {

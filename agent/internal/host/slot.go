@@ -245,9 +245,7 @@ func (s *slot) remove(ctx context.Context) error {
 	s.removeCgroups(ctx)
 	var errs []error
 	for _, generation := range []int{s.intent.Generation, int(s.leased.Load())} {
-		errs = append(errs,
-			os.RemoveAll(s.host.generationPath(s.intent.Service, generation)),
-			os.RemoveAll(s.host.filesPath(s.intent.Service, generation)))
+		errs = append(errs, s.host.clear(s.intent.Service, generation))
 	}
 	return errors.Join(append(errs, os.RemoveAll(s.dir))...)
 }

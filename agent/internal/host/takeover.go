@@ -23,9 +23,13 @@ func spawnBare(ctx context.Context, s *slot) (*shim.Client, error) { return s.sp
 func (s *slot) takeOver(ctx context.Context, c *shim.Client) error {
 	x := *s.intent.External
 	in := shim.Inheritance{Process: &shim.Process{PID: x.PID, StartTime: x.StartTime, BootID: s.host.bootID}}
-	program, err := s.program(supervisor.Launch{
+	launch := supervisor.Launch{
 		Service: s.intent.Service, Generation: s.intent.Generation, For: s.intent.Generation, Instance: 1, Spec: s.intent.Spec,
-	})
+	}
+	program, err := s.program(launch)
+	if err == nil {
+		err = s.host.place(launch)
+	}
 	if err != nil {
 		return err
 	}

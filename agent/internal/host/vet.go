@@ -14,6 +14,7 @@ import (
 	"github.com/gracefleet/gracefleet/agent/internal/socket"
 	"github.com/gracefleet/gracefleet/agent/internal/store"
 	"github.com/gracefleet/gracefleet/agent/internal/supervisor"
+	"github.com/gracefleet/gracefleet/agent/internal/trust"
 )
 
 const hostPrefix = "host:"
@@ -26,10 +27,8 @@ func (h *Host) Vet(_ context.Context, spec service.Spec) (version string, err er
 			return "", fmt.Errorf("files.%s: %w", name, vetted(err))
 		}
 	}
-	if spec.EnvFile != "" {
-		if _, err := readEnvFile(spec.EnvFile); err != nil {
-			return "", fmt.Errorf("%w: %w", supervisor.ErrNotExecutable, err)
-		}
+	if err := h.vetSecrets(spec); err != nil {
+		return "", err
 	}
 	if path, ok := strings.CutPrefix(spec.Artifact, hostPrefix); ok {
 		_, err := h.store.HostArtifact(path)
@@ -43,6 +42,35 @@ func (h *Host) Vet(_ context.Context, spec service.Spec) (version string, err er
 		return "", vetted(err)
 	}
 	return a.Labels[service.VersionLabel], nil
+}
+
+// vetSecrets reads what the program will be given of the host, and keeps nothing.
+func (h *Host) vetSecrets(spec service.Spec) error {
+	if spec.EnvFile != "" {
+		id, err := identify(spec.User)
+		if err != nil {
+			return hostFile("env_file: %w", err)
+		}
+		_, f, err := readEnvFile(spec.EnvFile, id)
+		if err != nil {
+			return err
+		}
+		h.warnPublic(spec.EnvFile, f)
+	}
+	if len(spec.Credentials) == 0 {
+		return nil
+	}
+	secrets, err := h.readCredentials(spec.Credentials)
+	for name, f := range secrets {
+		h.warnPublic(spec.Credentials[name], f)
+	}
+	return err
+}
+
+func (h *Host) warnPublic(path string, f trust.File) {
+	if f.Public {
+		h.log.Warn("a file with secrets can be read by everybody on this host: chmod o-r", "file", path)
+	}
 }
 
 // vetProgram looks at the program that a command names: in an archive it is a file

@@ -105,6 +105,7 @@ const (
 	ReasonHostRebooted    Reason = "HOST_REBOOTED"
 	ReasonServiceStopped  Reason = "SERVICE_STOPPED"
 	ReasonRolledBack      Reason = "ROLLED_BACK"
+	ReasonHostFile        Reason = "HOST_FILE"
 )
 
 // Policy is what of a specification decides the lifecycle of one generation.

@@ -243,3 +243,36 @@ func TestFileIsNotPolled(t *testing.T) {
 		t.Errorf("cookies %d and %d, %v", c1, c2, err)
 	}
 }
+
+// The user of a service may own the directory of its socket, and put there what they
+// like between the agent's steps.
+func TestModeOfASocketAlone(t *testing.T) {
+	dir := t.TempDir()
+	victim, path := filepath.Join(dir, "victim"), filepath.Join(dir, "s")
+	if err := os.WriteFile(victim, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if err := chmodSocket(path, 0o606); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o606 {
+		t.Errorf("the socket has mode %v, %v", info.Mode(), err)
+	}
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink(victim, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, planted := range []string{link, victim} {
+		if err := chmodSocket(planted, 0o666); !errors.Is(err, unix.ENOTSOCK) {
+			t.Errorf("%s: %v, want ENOTSOCK", planted, err)
+		}
+	}
+	if info, err := os.Stat(victim); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the victim has mode %v, %v", info.Mode(), err)
+	}
+}

@@ -2,6 +2,7 @@ package listen
 
 import (
 	"os"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -184,10 +185,28 @@ func prepareUnix(fd int, path string, s service.Socket) (step string, err error)
 		mode = *s.Mode
 	}
 	// Nobody can connect before listen, so the mode is in force in time.
-	if err := unix.Chmod(path, mode); err != nil {
+	if err := chmodSocket(path, mode); err != nil {
 		return "set the mode of " + path + " for", err
 	}
 	return "listen on", unix.Listen(fd, backlog(s))
+}
+
+// chmodSocket sets the mode of a socket. Its directory may belong to the service's
+// user: whatever else they put there meanwhile, such as a link, stays as it is.
+func chmodSocket(path string, mode uint32) error {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFSOCK {
+		return unix.ENOTSOCK
+	}
+	return unix.Chmod("/proc/self/fd/"+strconv.Itoa(fd), mode)
 }
 
 func backlog(s service.Socket) int {

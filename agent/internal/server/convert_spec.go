@@ -34,7 +34,7 @@ func (c *checker) spec(name string, m *pb.ServiceSpec) service.Spec {
 func (c *checker) fromSpec(name string, m *pb.ServiceSpec) service.Spec {
 	s := service.Spec{
 		Name: name, Artifact: m.GetArtifact(), Command: slices.Clone(m.GetCommand()), Args: slices.Clone(m.GetArgs()),
-		Files: maps.Clone(m.GetFiles()), EnvFile: m.GetEnvFile(),
+		Files: maps.Clone(m.GetFiles()), Credentials: maps.Clone(m.GetCredentials()), EnvFile: m.GetEnvFile(),
 		Env: maps.Clone(m.GetEnv()), User: m.GetUser(), WorkingDirectory: m.GetWorkingDirectory(),
 		Preset:   m.GetPreset(),
 		Handover: service.Handover{Dialect: m.GetHandover().GetDialect(), Env: maps.Clone(m.GetHandover().GetEnv())},
@@ -112,7 +112,7 @@ func fromTLS(m *pb.TlsProbe) *service.TLSProbe {
 func toSpec(s service.Spec) *pb.ServiceSpec {
 	m := &pb.ServiceSpec{
 		Artifact: s.Artifact, Command: slices.Clone(s.Command), Args: slices.Clone(s.Args), Env: maps.Clone(s.Env),
-		Files: maps.Clone(s.Files), EnvFile: s.EnvFile, User: s.User, WorkingDirectory: s.WorkingDirectory, Preset: s.Preset,
+		Files: maps.Clone(s.Files), Credentials: maps.Clone(s.Credentials), EnvFile: s.EnvFile, User: s.User, WorkingDirectory: s.WorkingDirectory, Preset: s.Preset,
 		Handover:  &pb.Handover{Dialect: s.Handover.Dialect, Env: maps.Clone(s.Handover.Env)},
 		Readiness: &pb.Readiness{Timeout: durationpb.New(s.Readiness.Timeout), Probe: toProbe(s.Readiness.Probe)},
 		Upgrade:   toUpgradePolicy(s.Upgrade), Drain: toDrainPolicy(s.Drain), Restart: toRestartPolicy(s.Restart),

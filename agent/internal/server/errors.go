@@ -58,6 +58,7 @@ var errorTable = []struct {
 	{supervisor.ErrNotAdoptable, codes.FailedPrecondition, pb.Reason_REASON_NOT_ADOPTABLE},
 	{supervisor.ErrArtifactNotFound, codes.NotFound, pb.Reason_REASON_ARTIFACT_NOT_FOUND},
 	{supervisor.ErrNotExecutable, codes.FailedPrecondition, pb.Reason_REASON_NOT_EXECUTABLE},
+	{supervisor.ErrHostFile, codes.FailedPrecondition, pb.Reason_REASON_HOST_FILE},
 	{supervisor.ErrOutOfMemory, codes.ResourceExhausted, pb.Reason_REASON_OUT_OF_MEMORY},
 
 	{store.ErrBusy, codes.Aborted, pb.Reason_REASON_UPLOAD_BUSY},

@@ -92,6 +92,9 @@ func rowsOf(s Spec) *rows {
 	for _, name := range sortedKeys(s.Files) {
 		r.add("files."+name, s.Files[name])
 	}
+	for _, name := range sortedKeys(s.Credentials) {
+		r.add("credentials."+name, s.Credentials[name])
+	}
 	r.add("env_file", s.EnvFile)
 	for _, name := range sortedKeys(s.Env) {
 		r.add("env."+name, "="+s.Env[name])

@@ -60,6 +60,10 @@ func TestDiff(t *testing.T) {
 				{Field: "keep_generations", From: "5", To: "0", Immediate: true},
 			},
 		},
+		"credentials": {
+			func(s *service.Spec) { s.Credentials = map[string]string{"db": "/etc/db"}; s.EnvFile = "/etc/env" },
+			[]service.Change{{Field: "credentials.db", To: "/etc/db"}, {Field: "env_file", To: "/etc/env"}},
+		},
 		"command": {
 			func(s *service.Spec) { s.Args = []string{"-m", "a b", ""} },
 			[]service.Change{{Field: "args", To: `-m "a b" ""`}},

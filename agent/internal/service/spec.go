@@ -15,6 +15,9 @@ type Spec struct {
 	Args    []string `json:"args,omitempty"`
 	// Files travel with the generation: digests of stored artifacts by file name.
 	Files map[string]string `json:"files,omitempty"`
+	// Credentials are files on the host that only the program gets to read: their
+	// absolute paths by name.
+	Credentials map[string]string `json:"credentials,omitempty"`
 	// EnvFile on the host has more of Env; what Env says wins.
 	EnvFile string `json:"env_file,omitempty"`
 	// Env is added to the clean environment a program starts with.

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/gracefleet/gracefleet/internal/handover"
 )
 
 // Limits of a specification.
@@ -14,6 +16,9 @@ const (
 	MaxSockets   = 64
 	MaxSteps     = 100
 	MaxFiles     = 64
+	// As systemd.exec(5) has them for LoadCredential=.
+	MaxCredentials     = 64
+	MaxCredentialBytes = 1 << 20 // of all credentials of a service together
 )
 
 const (
@@ -36,6 +41,7 @@ func (s Spec) Validate() error {
 	c.failed("artifact", CheckArtifact(s.Artifact))
 	c.command(s)
 	c.files(s.Files)
+	c.credentials(s)
 	if s.EnvFile != "" {
 		c.failed("env_file", checkPath(s.EnvFile))
 	}
@@ -99,12 +105,28 @@ func (c *checker) size(s Spec) {
 func (c *checker) files(files map[string]string) {
 	c.that(len(files) <= MaxFiles, "files", "%d files: at most %d", len(files), MaxFiles)
 	for _, name := range sortedKeys(files) {
-		if !fileForm().MatchString(name) {
-			c.add(fmt.Sprintf("files[%.80q]", name), "a name consists of letters, digits and . _ -, at most 100 of them, and is no path")
-			continue
+		if c.fileName("files", name) {
+			c.failed("files."+name, CheckDigest(files[name]))
 		}
-		c.failed("files."+name, CheckDigest(files[name]))
 	}
+}
+
+func (c *checker) credentials(s Spec) {
+	c.that(len(s.Credentials) <= MaxCredentials, "credentials", "%d credentials: at most %d", len(s.Credentials), MaxCredentials)
+	for _, name := range sortedKeys(s.Credentials) {
+		if c.fileName("credentials", name) {
+			c.failed("credentials."+name, checkPath(s.Credentials[name]))
+		}
+	}
+	_, taken := s.Env[handover.CredentialsEnv]
+	c.that(!taken || len(s.Credentials) == 0, "env."+handover.CredentialsEnv, "is set by the agent itself")
+}
+
+// fileName says whether a name is fit for a file of the generation.
+func (c *checker) fileName(key, name string) bool {
+	ok := fileForm().MatchString(name)
+	c.that(ok, fmt.Sprintf("%s[%.80q]", key, name), "a name consists of letters, digits and . _ -, at most 100 of them, and is no path")
+	return ok
 }
 
 func (c *checker) env(key string, env map[string]string) {

@@ -44,7 +44,7 @@ func (c *checker) handover(s Spec) {
 }
 
 func (c *checker) command(s Spec) {
-	values := handover.Values{Sockets: s.Announced(), Files: s.Files}
+	values := handover.Values{Sockets: s.Announced(), Files: s.Files, Credentials: s.Credentials}
 	uses := false
 	for i, word := range s.Command {
 		field := fmt.Sprintf("command[%d]", i)

@@ -80,6 +80,7 @@ func TestEveryRule(t *testing.T) {
 		{"command", "would change nothing", func(s *service.Spec) { s.Command = []string{"/usr/bin/node"} }},
 		{"args[1]", "NUL", func(s *service.Spec) { s.Args = []string{"a", "\x00"} }},
 		{"args[0]", "{file:web.toml} names nothing", func(s *service.Spec) { s.Args = []string{"-config={file:web.toml}"} }},
+		{"args[0]", "{credential:db} names nothing", func(s *service.Spec) { s.Args = []string{"{credential:db}"} }},
 		{"args[0]", "{fd:nothing} names nothing", func(s *service.Spec) { s.Args = []string{"{fd:nothing}"} }},
 		{"args[0]", "not supported", func(s *service.Spec) { s.Args = []string{"{host.vars.x}"} }},
 		{"handover.env.FD", "{fd:nothing} names nothing", func(s *service.Spec) { s.Handover.Env = map[string]string{"FD": "{fd:nothing}"} }},
@@ -95,6 +96,24 @@ func TestEveryRule(t *testing.T) {
 		{"env.LISTEN_FDS", "by the agent", func(s *service.Spec) { s.Env = map[string]string{"LISTEN_FDS": "1"} }},
 		{"env.NOTIFY_SOCKET", "by the agent", func(s *service.Spec) { s.Env = map[string]string{"NOTIFY_SOCKET": "/x"} }},
 		{"env.WATCHDOG_USEC", "by the agent", func(s *service.Spec) { s.Env = map[string]string{"WATCHDOG_USEC": "1"} }},
+
+		{`credentials["../db"]`, "is no path", func(s *service.Spec) { s.Credentials = map[string]string{"../db": "/etc/db"} }},
+		{`credentials[""]`, "is no path", func(s *service.Spec) { s.Credentials = map[string]string{"": "/etc/db"} }},
+		{`credentials["a\nb"]`, "is no path", func(s *service.Spec) { s.Credentials = map[string]string{"a\nb": "/etc/db"} }},
+		{"credentials.db", "absolute", func(s *service.Spec) { s.Credentials = map[string]string{"db": "etc/db"} }},
+		{"credentials.db", "clean", func(s *service.Spec) { s.Credentials = map[string]string{"db": "/etc/../db"} }},
+		{"credentials.db", "control", func(s *service.Spec) { s.Credentials = map[string]string{"db": "/etc/a\nb"} }},
+		{"credentials", "at most 64", func(s *service.Spec) {
+			s.Credentials = map[string]string{}
+			for i := range 65 {
+				s.Credentials[fmt.Sprint("c", i)] = "/etc/db"
+			}
+		}},
+		{"env.CREDENTIALS_DIRECTORY", "by the agent", func(s *service.Spec) {
+			s.Credentials = map[string]string{"db": "/etc/db"}
+			s.Env = map[string]string{"CREDENTIALS_DIRECTORY": "/tmp"}
+		}},
+		{"env_file", "absolute", func(s *service.Spec) { s.EnvFile = "secrets" }},
 
 		{"user", "neither", func(s *service.Spec) { s.User = "a b" }},
 		{"user", "neither", func(s *service.Spec) { s.User = "4294967295" }},
@@ -237,8 +256,13 @@ func TestWhatIsAllowed(t *testing.T) {
 		"literal braces":        func(s *service.Spec) { s.Args = []string{`{"a": 1}`, "{level}"} },
 		"numeric user":          func(s *service.Spec) { s.User = "0" },
 		"user of Debian's exim": func(s *service.Spec) { s.User = "Debian-exim" },
-		"no soak":               func(s *service.Spec) { s.Upgrade.Soak = 0 },
-		"v6 beside v4":          func(s *service.Spec) { s.Sockets = append(s.Sockets, v6(address(t, "tcp://[::]:8080"))) },
+		"credentials": func(s *service.Spec) {
+			s.Credentials = map[string]string{"db-password": "/etc/db", "TLS.key": "/etc/tls"}
+			s.Args = []string{"-password-file={credential:db-password}"}
+		},
+		"a directory of credentials of its own": func(s *service.Spec) { s.Env = map[string]string{"CREDENTIALS_DIRECTORY": "/srv"} },
+		"no soak":                               func(s *service.Spec) { s.Upgrade.Soak = 0 },
+		"v6 beside v4":                          func(s *service.Spec) { s.Sockets = append(s.Sockets, v6(address(t, "tcp://[::]:8080"))) },
 		"same port, other proto": func(s *service.Spec) {
 			s.Sockets = append(s.Sockets, service.Socket{Name: "q", Address: address(t, "udp://127.0.0.1:8080")})
 		},

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gracefleet/gracefleet/agent/internal/listen"
 )
 
 // maxPast is how many earlier instances a state keeps.
@@ -116,9 +118,25 @@ func (s *server) become(p *Program, files []*os.File) (int, *ExecError) {
 }
 
 // openLog opens a log for appending: no pipe, whose reader could die and take
-// the writer with it by SIGPIPE, and no link to somewhere else.
+// the writer with it by SIGPIPE, and no link to somewhere else. A fifo in its place
+// is not waited for.
 func openLog(path string) (*os.File, error) {
-	return os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o640)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0o640)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is no regular file", path)
+	}
+	if err == nil { // the program may look at the flag
+		err = listen.Control(f, func(fd int) error { return unix.SetNonblock(fd, false) })
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 func execError(stage, path string, err error) *ExecError {

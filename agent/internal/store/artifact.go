@@ -70,7 +70,15 @@ func (s *Store) artifact(digest string) (Artifact, metadata, error) {
 		return Artifact{}, metadata{}, err
 	}
 	dir := s.path("artifacts", h)
-	m, err := readMetadata(dir)
+	var m metadata
+	info, err := os.Lstat(dir)
+	if err == nil && !info.IsDir() {
+		// What lies elsewhere could be changed between the look at it and its start.
+		return Artifact{}, metadata{}, fmt.Errorf("artifact %s: %w: %s is %s: remove it and push the artifact again", digest, ErrNotFound, dir, kindOfFile(info.Mode()))
+	}
+	if err == nil {
+		m, err = readMetadata(dir)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return Artifact{}, metadata{}, fmt.Errorf("artifact %s: %w: push it", digest, ErrNotFound)
 	}

@@ -9,9 +9,11 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gracefleet/gracefleet/agent/internal/trust"
 )
 
 // Format is the version of the directory's layout that this agent writes. A
@@ -150,23 +152,13 @@ func createDir(dir string) error {
 	}
 	err := os.Mkdir(dir, 0o711)
 	if err == nil {
-		return os.Chmod(dir, 0o711) // whatever the umask took
+		err = os.Chmod(dir, 0o711) // whatever the umask took
 	}
-	if !errors.Is(err, fs.ErrExist) {
+	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("state directory: %w", err)
 	}
-	info, err := os.Stat(dir)
-	if err != nil {
-		return fmt.Errorf("state directory: %w", err)
-	}
-	st := info.Sys().(*syscall.Stat_t)
-	switch uid := os.Geteuid(); {
-	case !info.IsDir():
-		return fmt.Errorf("state directory %s is not a directory", dir)
-	case int(st.Uid) != uid:
-		return fmt.Errorf("state directory %s belongs to uid %d, the agent runs as uid %d: chown it or use another", dir, st.Uid, uid)
-	case info.Mode().Perm()&0o022 != 0:
-		return fmt.Errorf("state directory %s has mode %04o: others could plant programs in it; chmod go-w it and check its contents", dir, info.Mode().Perm())
+	if err := trust.Dir(dir); err != nil {
+		return fmt.Errorf("state directory %w", err)
 	}
 	return nil
 }
@@ -179,6 +171,10 @@ func takeLock(dir string) (*os.File, error) {
 		return nil, fmt.Errorf("lock of the state directory: %w", err)
 	}
 	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	for deadline := time.Now().Add(orphanLimit); errors.Is(err, unix.EWOULDBLOCK) && orphaned(f) && time.Now().Before(deadline); {
+		time.Sleep(orphanPause)
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	}
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		defer f.Close()
 		return nil, &LockedError{Dir: dir, PID: readPID(f)}
@@ -194,6 +190,18 @@ func takeLock(dir string) (*os.File, error) {
 	return f, nil
 }
 
+// A child of an agent that was killed has the lock from fork to exec.
+const (
+	orphanLimit = time.Second
+	orphanPause = 2 * time.Millisecond
+)
+
+// orphaned says whether the process that took a lock is gone.
+func orphaned(f *os.File) bool {
+	pid := readPID(f)
+	return pid > 0 && errors.Is(unix.Kill(pid, 0), unix.ESRCH)
+}
+
 func readPID(f *os.File) int {
 	var buf [16]byte
 	n, _ := f.ReadAt(buf[:], 0)
@@ -206,15 +214,27 @@ func (s *Store) layout() error {
 	for name, mode := range map[string]os.FileMode{
 		"records": 0o700, "quarantine": 0o700, "uploads": 0o700, "logs": 0o700, "artifacts": 0o711,
 	} {
-		p := s.path(name)
-		if err := os.Mkdir(p, mode); err != nil && !errors.Is(err, fs.ErrExist) {
+		if err := ownDir(s.path(name), mode); err != nil {
 			return fmt.Errorf("state directory: %w", diskFull(err))
-		}
-		if err := os.Chmod(p, mode); err != nil {
-			return fmt.Errorf("state directory: %w", err)
 		}
 	}
 	return syncDir(s.dir)
+}
+
+// ownDir creates a directory, unless it is there. A link in its place would have the
+// agent write elsewhere.
+func ownDir(path string, mode os.FileMode) error {
+	if err := os.Mkdir(path, mode); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	info, err := os.Lstat(path)
+	if err == nil && !info.IsDir() {
+		err = fmt.Errorf("%s is %s where a directory was: look who put it there, and remove it", path, kindOfFile(info.Mode()))
+	}
+	if err != nil {
+		return err
+	}
+	return os.Chmod(path, mode)
 }
 
 // sweep removes what an agent that was killed left half done. What cannot be

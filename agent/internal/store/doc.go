@@ -13,7 +13,7 @@
 //
 // Files of this package:
 //
-//   - dir.go: the layout and its lock
+//   - dir.go: the layout and its lock, and that nobody else put anything there
 //   - stamp.go: format version and id
 //   - errors.go: what callers branch on
 //   - record.go: records, what is written and what is durable, quarantine

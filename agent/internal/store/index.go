@@ -59,7 +59,7 @@ func (x *index) open(path string) {
 			cut, sum = n, arg
 		}
 	}
-	f, err := openLogFile(path)
+	f, err := openLogFile(path, os.O_RDONLY)
 	if err != nil {
 		return
 	}
@@ -172,6 +172,20 @@ func headHole(f *os.File) int64 {
 	return off
 }
 
-func openLogFile(path string) (*os.File, error) {
-	return os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW, 0)
+// openLogFile opens a log, and nothing that was put in its place: no link to another
+// file, no fifo, which would wait for its other end.
+func openLogFile(path string, flag int) (*os.File, error) {
+	f, err := os.OpenFile(path, flag|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o640)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is %s: look who put it there, and remove it", path, kindOfFile(info.Mode()))
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }

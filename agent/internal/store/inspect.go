@@ -151,6 +151,8 @@ func kindOfFile(m fs.FileMode) string {
 	switch {
 	case m.IsDir():
 		return "a directory"
+	case m&fs.ModeSymlink != 0:
+		return "a symbolic link"
 	case m&fs.ModeNamedPipe != 0:
 		return "a fifo"
 	case m&fs.ModeDevice != 0:

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"sync"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/gracefleet/gracefleet/agent/internal/service"
 )
 
@@ -128,10 +126,10 @@ func (s *Store) OpenLog(name string, generation, uid, gid int) (*os.File, error)
 	}
 	key := logKey{name, generation}
 	path := s.logs.path(key)
-	if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := ownDir(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("log: %w", diskFull(err))
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|unix.O_NOFOLLOW, 0o640)
+	f, err := openLogFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE)
 	if err != nil {
 		return nil, fmt.Errorf("log: %w", diskFull(err))
 	}

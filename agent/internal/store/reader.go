@@ -31,7 +31,7 @@ type reader struct {
 }
 
 func newReader(f *logFile) (*reader, error) {
-	file, err := openLogFile(f.path)
+	file, err := openLogFile(f.path, os.O_RDONLY)
 	if err != nil {
 		return nil, err
 	}

@@ -276,6 +276,29 @@ func TestSecondAgent(t *testing.T) {
 	openDir(t, dir, Options{})
 }
 
+// A child of an agent that was killed may have its lock for another instant.
+func TestLockOfAKilledAgent(t *testing.T) {
+	dir := t.TempDir() + "/state"
+	s := openDir(t, dir, Options{})
+	dead := exec.Command("true")
+	if err := dead.Run(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.lock.WriteAt([]byte(fmt.Sprintf("%-8d", dead.Process.Pid)), 0); err != nil {
+		t.Fatal(err)
+	}
+	child := exec.Command("sleep", "0.2")
+	child.ExtraFiles = []*os.File{s.lock}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = child.Wait() }()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	openDir(t, dir, Options{})
+}
+
 func TestFutureFormat(t *testing.T) {
 	s := open(t, Options{})
 	_ = s.Close()

@@ -95,7 +95,7 @@ func (f *logFile) cut(n int64) Rotation {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	r := Rotation{Service: f.key.service, Generation: f.key.generation}
-	file, err := os.OpenFile(f.path, os.O_RDWR|unix.O_NOFOLLOW, 0)
+	file, err := openLogFile(f.path, os.O_RDWR)
 	if err != nil {
 		r.Err = fmt.Errorf("log of %s, generation %d: %w", f.key.service, f.key.generation, err)
 		return r

@@ -47,6 +47,9 @@ func (s *Store) Verify(digest string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("artifact %s: %w", digest, err)
 	}
+	if !info.Mode().IsRegular() {
+		return "", fmt.Errorf("artifact %s: %w: %s is %s: delete it and push it again", digest, ErrDigestMismatch, a.Path, kindOfFile(info.Mode()))
+	}
 	if m.Verified == s.look(info) {
 		return a.Path, nil
 	}

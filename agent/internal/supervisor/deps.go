@@ -58,7 +58,11 @@ type Host interface {
 	// PIDFile is where SetPID names a service's active program; 0 removes the file.
 	PIDFile(service string) string
 	SetPID(service string, pid int) error
-	// Forget removes logs of a generation; 0 means of the whole service.
+	// Clear removes what a generation has in the runtime directory, Tidy what others
+	// than these have left there.
+	Clear(service string, generation int)
+	Tidy(service string, alive []int)
+	// Forget removes logs of a generation; 0 means all that is left of the service.
 	Forget(service string, generation int)
 	Now() lifecycle.Time
 	BootID() string

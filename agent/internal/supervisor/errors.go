@@ -32,5 +32,9 @@ var ErrArtifactNotFound = errors.New("no such artifact")
 // ErrNotExecutable is Host.Vet's answer for an artifact that can never run here.
 var ErrNotExecutable = errors.New("the artifact cannot run on this host")
 
+// ErrHostFile is Host.Vet's answer for a file on the host, named by the specification,
+// that the agent cannot use.
+var ErrHostFile = errors.New("a file on the host cannot be used")
+
 // ErrClosed is the answer of a supervisor that is shutting down.
 var ErrClosed = errors.New("the agent is shutting down")

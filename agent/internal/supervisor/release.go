@@ -20,6 +20,7 @@ func (o *owner) release(e lifecycle.Effect, sl *openSlot) func(context.Context) 
 	adopted := g != nil && g.External
 	return func(ctx context.Context) {
 		if !asked {
+			o.host.Clear(o.name, e.Generation)
 			o.post(ctx, func() { o.released(e, o.rec.Order) })
 			return
 		}
@@ -27,7 +28,8 @@ func (o *owner) release(e lifecycle.Effect, sl *openSlot) func(context.Context) 
 		if ctx.Err() != nil {
 			return
 		}
-		if err != nil { // it never opened
+		if err != nil { // it never opened, or its keeper is no more
+			o.host.Clear(o.name, e.Generation)
 			o.post(ctx, func() { o.released(e, o.rec.Order) })
 			return
 		}

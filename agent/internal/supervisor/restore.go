@@ -32,6 +32,7 @@ func (s *Supervisor) Restore(ctx context.Context, records map[string][]byte) (pr
 
 func (s *Supervisor) restore(ctx context.Context, rec record) error {
 	s.host.Sweep(ctx, SlotIntent{Service: rec.Name, Slot: rec.State.LastSlot + 1, Generation: rec.State.LastNumber + 1})
+	s.host.Tidy(rec.Name, rec.slotted(s.host.BootID()))
 	o := s.add(rec)
 	if rec.BootID != s.host.BootID() {
 		return o.do(ctx, func() error { o.booted(); return nil })
@@ -41,6 +42,17 @@ func (s *Supervisor) restore(ctx context.Context, rec record) error {
 	}
 	found := o.findSlots(ctx, rec)
 	return o.do(ctx, func() error { return o.adopt(found) })
+}
+
+// slotted are the generations that may have a slot still.
+func (r *record) slotted(bootID string) []int {
+	var out []int
+	for i := range r.State.Generations {
+		if g := &r.State.Generations[i]; g.Slot != 0 && r.BootID == bootID {
+			out = append(out, g.Number)
+		}
+	}
+	return out
 }
 
 // booted starts a service anew: nothing of before is left.

@@ -55,11 +55,15 @@ type ServiceSpec struct {
 	KeepGenerations *int32 `protobuf:"varint,13,opt,name=keep_generations,json=keepGenerations,proto3,oneof" json:"keep_generations,omitempty"`
 	// Name of a preset that fills in what is unset.
 	Preset string `protobuf:"bytes,14,opt,name=preset,proto3" json:"preset,omitempty"`
-	// File on the host whose assignments join the environment; only its digest
-	// is kept.
+	// File on the host whose assignments join the environment. It is read at each
+	// start, and nothing of its content is kept or shown.
 	EnvFile string `protobuf:"bytes,15,opt,name=env_file,json=envFile,proto3" json:"env_file,omitempty"`
 	// Files that travel with the generation: name to artifact digest.
-	Files         map[string]string `protobuf:"bytes,16,rep,name=files,proto3" json:"files,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Files map[string]string `protobuf:"bytes,16,rep,name=files,proto3" json:"files,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Secrets that the program finds as files in the directory that
+	// CREDENTIALS_DIRECTORY names: name to absolute path on the host. They are read
+	// at each start, and nothing of their content is kept or shown.
+	Credentials   map[string]string `protobuf:"bytes,20,rep,name=credentials,proto3" json:"credentials,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -202,6 +206,13 @@ func (x *ServiceSpec) GetEnvFile() string {
 func (x *ServiceSpec) GetFiles() map[string]string {
 	if x != nil {
 		return x.Files
+	}
+	return nil
+}
+
+func (x *ServiceSpec) GetCredentials() map[string]string {
+	if x != nil {
+		return x.Credentials
 	}
 	return nil
 }
@@ -1470,7 +1481,7 @@ var File_gracefleet_v1_spec_proto protoreflect.FileDescriptor
 
 const file_gracefleet_v1_spec_proto_rawDesc = "" +
 	"\n" +
-	"\x18gracefleet/v1/spec.proto\x12\rgracefleet.v1\x1a\x1egoogle/protobuf/duration.proto\"\xb6\x06\n" +
+	"\x18gracefleet/v1/spec.proto\x12\rgracefleet.v1\x1a\x1egoogle/protobuf/duration.proto\"\xc5\a\n" +
 	"\vServiceSpec\x12\x1a\n" +
 	"\bartifact\x18\x01 \x01(\tR\bartifact\x12\x18\n" +
 	"\acommand\x18\x02 \x03(\tR\acommand\x12\x12\n" +
@@ -1488,12 +1499,16 @@ const file_gracefleet_v1_spec_proto_rawDesc = "" +
 	"\x10keep_generations\x18\r \x01(\x05H\x00R\x0fkeepGenerations\x88\x01\x01\x12\x16\n" +
 	"\x06preset\x18\x0e \x01(\tR\x06preset\x12\x19\n" +
 	"\benv_file\x18\x0f \x01(\tR\aenvFile\x12;\n" +
-	"\x05files\x18\x10 \x03(\v2%.gracefleet.v1.ServiceSpec.FilesEntryR\x05files\x1a6\n" +
+	"\x05files\x18\x10 \x03(\v2%.gracefleet.v1.ServiceSpec.FilesEntryR\x05files\x12M\n" +
+	"\vcredentials\x18\x14 \x03(\v2+.gracefleet.v1.ServiceSpec.CredentialsEntryR\vcredentials\x1a6\n" +
 	"\bEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a8\n" +
 	"\n" +
 	"FilesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a>\n" +
+	"\x10CredentialsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\x13\n" +
 	"\x11_keep_generations\"\x90\x01\n" +
@@ -1599,7 +1614,7 @@ func file_gracefleet_v1_spec_proto_rawDescGZIP() []byte {
 	return file_gracefleet_v1_spec_proto_rawDescData
 }
 
-var file_gracefleet_v1_spec_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_gracefleet_v1_spec_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_gracefleet_v1_spec_proto_goTypes = []any{
 	(*ServiceSpec)(nil),         // 0: gracefleet.v1.ServiceSpec
 	(*Handover)(nil),            // 1: gracefleet.v1.Handover
@@ -1621,8 +1636,9 @@ var file_gracefleet_v1_spec_proto_goTypes = []any{
 	(*FieldChange)(nil),         // 17: gracefleet.v1.FieldChange
 	nil,                         // 18: gracefleet.v1.ServiceSpec.EnvEntry
 	nil,                         // 19: gracefleet.v1.ServiceSpec.FilesEntry
-	nil,                         // 20: gracefleet.v1.Handover.EnvEntry
-	(*durationpb.Duration)(nil), // 21: google.protobuf.Duration
+	nil,                         // 20: gracefleet.v1.ServiceSpec.CredentialsEntry
+	nil,                         // 21: gracefleet.v1.Handover.EnvEntry
+	(*durationpb.Duration)(nil), // 22: google.protobuf.Duration
 }
 var file_gracefleet_v1_spec_proto_depIdxs = []int32{
 	18, // 0: gracefleet.v1.ServiceSpec.env:type_name -> gracefleet.v1.ServiceSpec.EnvEntry
@@ -1633,39 +1649,40 @@ var file_gracefleet_v1_spec_proto_depIdxs = []int32{
 	15, // 5: gracefleet.v1.ServiceSpec.drain:type_name -> gracefleet.v1.DrainPolicy
 	16, // 6: gracefleet.v1.ServiceSpec.restart:type_name -> gracefleet.v1.RestartPolicy
 	19, // 7: gracefleet.v1.ServiceSpec.files:type_name -> gracefleet.v1.ServiceSpec.FilesEntry
-	20, // 8: gracefleet.v1.Handover.env:type_name -> gracefleet.v1.Handover.EnvEntry
-	21, // 9: gracefleet.v1.Readiness.timeout:type_name -> google.protobuf.Duration
-	4,  // 10: gracefleet.v1.Readiness.probe:type_name -> gracefleet.v1.Probe
-	5,  // 11: gracefleet.v1.Probe.notify:type_name -> gracefleet.v1.NotifyProbe
-	7,  // 12: gracefleet.v1.Probe.http:type_name -> gracefleet.v1.HttpProbe
-	8,  // 13: gracefleet.v1.Probe.grpc:type_name -> gracefleet.v1.GrpcProbe
-	9,  // 14: gracefleet.v1.Probe.tcp:type_name -> gracefleet.v1.TcpProbe
-	10, // 15: gracefleet.v1.Probe.exec:type_name -> gracefleet.v1.ExecProbe
-	21, // 16: gracefleet.v1.Probe.alive_for:type_name -> google.protobuf.Duration
-	6,  // 17: gracefleet.v1.Probe.parent_signal:type_name -> gracefleet.v1.ParentSignalProbe
-	11, // 18: gracefleet.v1.HttpProbe.tls:type_name -> gracefleet.v1.TlsProbe
-	11, // 19: gracefleet.v1.GrpcProbe.tls:type_name -> gracefleet.v1.TlsProbe
-	11, // 20: gracefleet.v1.TcpProbe.tls:type_name -> gracefleet.v1.TlsProbe
-	13, // 21: gracefleet.v1.UpgradePolicy.steps:type_name -> gracefleet.v1.CanaryStep
-	21, // 22: gracefleet.v1.UpgradePolicy.hold:type_name -> google.protobuf.Duration
-	21, // 23: gracefleet.v1.UpgradePolicy.step_timeout:type_name -> google.protobuf.Duration
-	21, // 24: gracefleet.v1.UpgradePolicy.soak:type_name -> google.protobuf.Duration
-	21, // 25: gracefleet.v1.UpgradePolicy.rollback_window:type_name -> google.protobuf.Duration
-	14, // 26: gracefleet.v1.UpgradePolicy.check:type_name -> gracefleet.v1.Check
-	21, // 27: gracefleet.v1.UpgradePolicy.overlap_limit:type_name -> google.protobuf.Duration
-	4,  // 28: gracefleet.v1.Check.probe:type_name -> gracefleet.v1.Probe
-	21, // 29: gracefleet.v1.Check.interval:type_name -> google.protobuf.Duration
-	21, // 30: gracefleet.v1.DrainPolicy.patience:type_name -> google.protobuf.Duration
-	21, // 31: gracefleet.v1.DrainPolicy.nudge:type_name -> google.protobuf.Duration
-	21, // 32: gracefleet.v1.DrainPolicy.timeout:type_name -> google.protobuf.Duration
-	21, // 33: gracefleet.v1.RestartPolicy.backoff:type_name -> google.protobuf.Duration
-	21, // 34: gracefleet.v1.RestartPolicy.max_backoff:type_name -> google.protobuf.Duration
-	21, // 35: gracefleet.v1.RestartPolicy.hold:type_name -> google.protobuf.Duration
-	36, // [36:36] is the sub-list for method output_type
-	36, // [36:36] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	20, // 8: gracefleet.v1.ServiceSpec.credentials:type_name -> gracefleet.v1.ServiceSpec.CredentialsEntry
+	21, // 9: gracefleet.v1.Handover.env:type_name -> gracefleet.v1.Handover.EnvEntry
+	22, // 10: gracefleet.v1.Readiness.timeout:type_name -> google.protobuf.Duration
+	4,  // 11: gracefleet.v1.Readiness.probe:type_name -> gracefleet.v1.Probe
+	5,  // 12: gracefleet.v1.Probe.notify:type_name -> gracefleet.v1.NotifyProbe
+	7,  // 13: gracefleet.v1.Probe.http:type_name -> gracefleet.v1.HttpProbe
+	8,  // 14: gracefleet.v1.Probe.grpc:type_name -> gracefleet.v1.GrpcProbe
+	9,  // 15: gracefleet.v1.Probe.tcp:type_name -> gracefleet.v1.TcpProbe
+	10, // 16: gracefleet.v1.Probe.exec:type_name -> gracefleet.v1.ExecProbe
+	22, // 17: gracefleet.v1.Probe.alive_for:type_name -> google.protobuf.Duration
+	6,  // 18: gracefleet.v1.Probe.parent_signal:type_name -> gracefleet.v1.ParentSignalProbe
+	11, // 19: gracefleet.v1.HttpProbe.tls:type_name -> gracefleet.v1.TlsProbe
+	11, // 20: gracefleet.v1.GrpcProbe.tls:type_name -> gracefleet.v1.TlsProbe
+	11, // 21: gracefleet.v1.TcpProbe.tls:type_name -> gracefleet.v1.TlsProbe
+	13, // 22: gracefleet.v1.UpgradePolicy.steps:type_name -> gracefleet.v1.CanaryStep
+	22, // 23: gracefleet.v1.UpgradePolicy.hold:type_name -> google.protobuf.Duration
+	22, // 24: gracefleet.v1.UpgradePolicy.step_timeout:type_name -> google.protobuf.Duration
+	22, // 25: gracefleet.v1.UpgradePolicy.soak:type_name -> google.protobuf.Duration
+	22, // 26: gracefleet.v1.UpgradePolicy.rollback_window:type_name -> google.protobuf.Duration
+	14, // 27: gracefleet.v1.UpgradePolicy.check:type_name -> gracefleet.v1.Check
+	22, // 28: gracefleet.v1.UpgradePolicy.overlap_limit:type_name -> google.protobuf.Duration
+	4,  // 29: gracefleet.v1.Check.probe:type_name -> gracefleet.v1.Probe
+	22, // 30: gracefleet.v1.Check.interval:type_name -> google.protobuf.Duration
+	22, // 31: gracefleet.v1.DrainPolicy.patience:type_name -> google.protobuf.Duration
+	22, // 32: gracefleet.v1.DrainPolicy.nudge:type_name -> google.protobuf.Duration
+	22, // 33: gracefleet.v1.DrainPolicy.timeout:type_name -> google.protobuf.Duration
+	22, // 34: gracefleet.v1.RestartPolicy.backoff:type_name -> google.protobuf.Duration
+	22, // 35: gracefleet.v1.RestartPolicy.max_backoff:type_name -> google.protobuf.Duration
+	22, // 36: gracefleet.v1.RestartPolicy.hold:type_name -> google.protobuf.Duration
+	37, // [37:37] is the sub-list for method output_type
+	37, // [37:37] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_gracefleet_v1_spec_proto_init() }
@@ -1690,7 +1707,7 @@ func file_gracefleet_v1_spec_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gracefleet_v1_spec_proto_rawDesc), len(file_gracefleet_v1_spec_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

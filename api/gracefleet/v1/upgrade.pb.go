@@ -109,6 +109,9 @@ const (
 	Reason_REASON_QUEUE_FULL Reason = 38
 	// The running program cannot be adopted.
 	Reason_REASON_NOT_ADOPTABLE Reason = 39
+	// A file on the host that the service names, env_file or one of credentials,
+	// cannot be used.
+	Reason_REASON_HOST_FILE Reason = 44
 )
 
 // Enum value maps for Reason.
@@ -154,6 +157,7 @@ var (
 		37: "REASON_ROLLED_BACK",
 		38: "REASON_QUEUE_FULL",
 		39: "REASON_NOT_ADOPTABLE",
+		44: "REASON_HOST_FILE",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":          0,
@@ -196,6 +200,7 @@ var (
 		"REASON_ROLLED_BACK":          37,
 		"REASON_QUEUE_FULL":           38,
 		"REASON_NOT_ADOPTABLE":        39,
+		"REASON_HOST_FILE":            44,
 	}
 )
 
@@ -1719,7 +1724,7 @@ const file_gracefleet_v1_upgrade_proto_rawDesc = "" +
 	"\aupgrade\x18\x01 \x01(\v2\x16.gracefleet.v1.UpgradeR\aupgrade\x12\x18\n" +
 	"\aaborted\x18\x02 \x01(\bR\aaborted\x12\x1c\n" +
 	"\tunchanged\x18\x03 \x01(\bR\tunchanged\x124\n" +
-	"\achanges\x18\x04 \x03(\v2\x1a.gracefleet.v1.FieldChangeR\achanges*\x9c\b\n" +
+	"\achanges\x18\x04 \x03(\v2\x1a.gracefleet.v1.FieldChangeR\achanges*\xb2\b\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aREASON_UPGRADE_IN_PROGRESS\x10\x01\x12\x18\n" +
@@ -1761,7 +1766,8 @@ const file_gracefleet_v1_upgrade_proto_rawDesc = "" +
 	"\x10REASON_TOO_LARGE\x10$\x12\x16\n" +
 	"\x12REASON_ROLLED_BACK\x10%\x12\x15\n" +
 	"\x11REASON_QUEUE_FULL\x10&\x12\x18\n" +
-	"\x14REASON_NOT_ADOPTABLE\x10'2\xaf\x04\n" +
+	"\x14REASON_NOT_ADOPTABLE\x10'\x12\x14\n" +
+	"\x10REASON_HOST_FILE\x10,2\xaf\x04\n" +
 	"\x0eUpgradeService\x12W\n" +
 	"\fStartUpgrade\x12\".gracefleet.v1.StartUpgradeRequest\x1a#.gracefleet.v1.StartUpgradeResponse\x12Q\n" +
 	"\n" +

@@ -35,16 +35,20 @@ var covered = []string{"/run", "/var/lib", "/var/log", "/var/cache", "/var/tmp",
 
 // Furnish makes the room that this process was started in fit for a trial: its own
 // /proc, a network with these addresses, and covers over the directories that
-// programs write to. It returns what could not be covered. dir is empty.
-func Furnish(dir string, addresses []string) (uncovered []string, err error) {
+// programs write to. It returns what could not be covered. Both directories are empty:
+// dir holds the covers, and memory, where the agent of the trial keeps secrets, is a
+// tmpfs afterwards.
+func Furnish(dir, memory string, addresses []string) (uncovered []string, err error) {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return nil, fmt.Errorf("make the mounts private: %w", err)
 	}
 	if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {
 		return nil, fmt.Errorf("mount /proc: %w", err)
 	}
-	if err := unix.Mount("covers", dir, "tmpfs", 0, "mode=755"); err != nil {
-		return nil, fmt.Errorf("mount a tmpfs: %w", err)
+	for _, d := range []string{dir, memory} {
+		if err := unix.Mount("room", d, "tmpfs", 0, "mode=755"); err != nil {
+			return nil, fmt.Errorf("mount a tmpfs: %w", err)
+		}
 	}
 	for i, target := range covered {
 		if resolved, err := filepath.EvalSymlinks(target); err != nil || resolved != target {

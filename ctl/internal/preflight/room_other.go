@@ -13,4 +13,4 @@ var errLinux = errors.New("preflight runs an agent, and agents run on Linux")
 func Enter(*exec.Cmd) error { return errLinux }
 
 // Furnish makes the room that this process was started in fit for a trial.
-func Furnish(string, []string) ([]string, error) { return nil, errLinux }
+func Furnish(string, string, []string) ([]string, error) { return nil, errLinux }

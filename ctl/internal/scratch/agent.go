@@ -25,10 +25,13 @@ type Agent struct {
 
 const agentStart = 15 * time.Second
 
+// RuntimeDir is that of an agent in a directory.
+func RuntimeDir(dir string) string { return filepath.Join(dir, "r") }
+
 // Start returns once the agent says that it is ready. The caller must End it, also
 // when there is an error beside it.
 func Start(ctx context.Context, p Programs, dir string) (*Agent, error) {
-	a := &Agent{Socket: filepath.Join(dir, "r", "graced.sock"), ended: make(chan error, 1)}
+	a := &Agent{Socket: filepath.Join(RuntimeDir(dir), "graced.sock"), ended: make(chan error, 1)}
 	notify := filepath.Join(dir, "notify")
 	news, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: notify, Net: "unixgram"})
 	if err != nil {
@@ -41,7 +44,7 @@ func Start(ctx context.Context, p Programs, dir string) (*Agent, error) {
 	}
 	defer log.Close()
 	a.Log = log.Name()
-	a.command = exec.Command(p.Graced, "--state-dir", filepath.Join(dir, "s"), "--runtime-dir", filepath.Join(dir, "r"))
+	a.command = exec.Command(p.Graced, "--state-dir", filepath.Join(dir, "s"), "--runtime-dir", RuntimeDir(dir))
 	a.command.Env = append(os.Environ(), "NOTIFY_SOCKET="+notify)
 	a.command.Stdout, a.command.Stderr = log, log
 	// Ctrl-C is for the command, which then ends the agent in order.

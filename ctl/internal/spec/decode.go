@@ -3,9 +3,11 @@ package spec
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -88,6 +90,7 @@ func (d *decoder) file(v value, f *File) {
 		{"artifact", d.artifactOf(&f.Artifact)},
 		{"args", d.textsOf(&f.Args)},
 		{"files", d.filesOf(&f.Files)},
+		{"credentials", d.credentialsOf(&f.Credentials)},
 		{"env", d.mapOf(&f.Env)},
 		{"env_file", d.textOf(&f.EnvFile)},
 		{"user", d.textOf(&f.User)},
@@ -155,6 +158,17 @@ func (d *decoder) filesOf(p *map[string]string) func(value) {
 		d.mapOf(p)(v)
 		for name, file := range *p {
 			(*p)[name] = d.local(file)
+		}
+	}
+}
+
+func (d *decoder) credentialsOf(p *map[string]string) func(value) {
+	return func(v value) {
+		d.mapOf(p)(v)
+		for _, name := range slices.Sorted(maps.Keys(*p)) {
+			if file := (*p)[name]; !path.IsAbs(file) {
+				d.fail(v, "%s: %q is relative: it is read on the host, write an absolute path", name, file)
+			}
 		}
 	}
 }

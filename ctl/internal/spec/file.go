@@ -10,6 +10,7 @@ type File struct {
 	Artifact         Artifact
 	Args             []string
 	Files            map[string]string // name to path on this machine
+	Credentials      map[string]string // name to path on the host
 	Env              map[string]string
 	EnvFile          string
 	User             string

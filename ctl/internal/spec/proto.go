@@ -22,6 +22,7 @@ func (f *File) ToProto(artifact string, files map[string]string) *pb.ServiceSpec
 		Preset:           f.Preset,
 		EnvFile:          f.EnvFile,
 		Files:            files,
+		Credentials:      f.Credentials,
 		Upgrade:          f.Upgrade.proto(),
 		Drain:            f.Drain.proto(),
 		Restart:          f.Restart.proto(),

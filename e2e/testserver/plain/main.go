@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"syscall"
 	"time"
@@ -91,6 +92,14 @@ func routes() http.Handler {
 		}
 		time.Sleep(d)
 		who(w, r)
+	})
+	mux.HandleFunc("/credential", func(w http.ResponseWriter, r *http.Request) {
+		secret, err := os.ReadFile(filepath.Join(os.Getenv("CREDENTIALS_DIRECTORY"), filepath.Base(r.FormValue("name"))))
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		_, _ = w.Write(secret)
 	})
 	return mux
 }

@@ -42,6 +42,8 @@ func valid(t *rapid.T) service.Spec {
 	s.Command = rapid.SampledFrom([][]string{{"{artifact}"}, {"/usr/bin/node", "--x", "{artifact}"}}).Draw(t, "command")
 	s.Args = rapid.SliceOfN(rapid.StringMatching(`[a-z ="-]{0,9}`), 0, 4).Draw(t, "args")
 	s.Env = rapid.MapOfN(rapid.StringMatching(`[A-Z]{1,4}`), rapid.StringMatching(`[ -~]{0,9}`), 0, 3).Draw(t, "env")
+	s.Credentials = rapid.MapOfN(rapid.StringMatching(`[a-z]{1,4}`), rapid.SampledFrom([]string{"/etc/web/password", "/run/secrets/key"}), 0, 2).Draw(t, "credentials")
+	s.EnvFile = rapid.SampledFrom([]string{"", "/etc/web/env"}).Draw(t, "env file")
 	s.User = rapid.SampledFrom([]string{"", "www-data", "1000"}).Draw(t, "user")
 	s.WorkingDirectory = rapid.SampledFrom([]string{"", "/", "/srv/web"}).Draw(t, "working directory")
 	s.Sockets = sockets(t)
