@@ -236,8 +236,8 @@ func TestCredentials(t *testing.T) {
 		s.CtlOK(t, "restart", "web")
 		s.wants(s.value(), "after a restart")
 		s.awaitAlone(awaitLimit)
-		if _, err := os.Stat(first); err == nil {
-			t.Errorf("the first generation left %s", first)
+		for _, err := os.Stat(first); err == nil; _, err = os.Stat(first) {
+			pause(t) // it goes with the slot
 		}
 
 		s.CtlOK(t, "upgrade", "web", harness.Program(t, "plain", "v2"))
@@ -248,8 +248,8 @@ func TestCredentials(t *testing.T) {
 
 		s.awaitAlone(awaitLimit)
 		s.CtlOK(t, "stop", "web")
-		if left := s.left(); len(left) > 0 {
-			t.Errorf("a stopped service leaves %v", left)
+		for len(s.left()) > 0 {
+			pause(t)
 		}
 		s.CtlOK(t, "start", "web")
 		s.wants(s.value(), "after a start")
@@ -358,8 +358,8 @@ func TestCredentialsWhenTheAgentDies(t *testing.T) {
 		s.wants(s.value(), "after the death of its shim")
 		s.kept()
 		s.CtlOK(t, "stop", "web")
-		if left := s.left(); len(left) > 0 {
-			t.Errorf("a stopped service leaves %v", left)
+		for len(s.left()) > 0 {
+			pause(t)
 		}
 	})
 }
