@@ -35,6 +35,7 @@ var errorTable = []struct {
 	reason pb.Reason
 }{
 	{store.ErrDiskFull, codes.ResourceExhausted, pb.Reason_REASON_DISK_FULL},
+	{store.ErrQuota, codes.ResourceExhausted, pb.Reason_REASON_QUOTA_EXCEEDED},
 	{errStopping, codes.Unavailable, pb.Reason_REASON_UNSPECIFIED},
 	{errPolicyChanged, codes.Unavailable, pb.Reason_REASON_UNSPECIFIED},
 	{supervisor.ErrClosed, codes.Unavailable, pb.Reason_REASON_UNSPECIFIED},

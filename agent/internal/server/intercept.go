@@ -15,6 +15,9 @@ import (
 // unary surrounds every call with one answer.
 func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (answer any, err error) {
 	err = s.guard(ctx, info.FullMethod, func() error {
+		if err := s.spend(ctx, info.FullMethod); err != nil {
+			return err
+		}
 		if err := s.authorise(ctx, info.FullMethod, req); err != nil {
 			return err
 		}
@@ -35,6 +38,9 @@ func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 	defer context.AfterFunc(s.stopping, func() { cancel(errStopping) })()
 	defer context.AfterFunc(s.era(), func() { cancel(errPolicyChanged) })()
 	return s.guard(ctx, info.FullMethod, func() error {
+		if err := s.spend(ctx, info.FullMethod); err != nil {
+			return err
+		}
 		if err := s.enter(ctx, info.FullMethod); err != nil {
 			return err
 		}

@@ -57,7 +57,10 @@ func (p Peer) roles(policy *access.Policy) []string {
 // peerCredentials identify the peers of a unix socket. Root, the agent's own user
 // and members of groups with a role may enter; this holds whatever the socket's
 // mode is.
-type peerCredentials struct{ server *Server }
+type peerCredentials struct {
+	server   *Server
+	refusals *quietLog
+}
 
 // ServerHandshake asks the kernel who connected.
 func (c *peerCredentials) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
@@ -67,14 +70,18 @@ func (c *peerCredentials) ServerHandshake(conn net.Conn) (net.Conn, credentials.
 	}
 	caller := Caller{Name: who.String(), From: fmt.Sprintf("unix pid %d", who.PID), key: fmt.Sprintf("uid %d", who.UID), local: &who}
 	if len(c.server.grants(caller)) == 0 {
-		c.server.log.Warn("turned away at the local socket", "caller", who.String(), "pid", who.PID)
+		c.refusals.warn("turned away at the local socket", "caller", who.String(), "pid", who.PID)
 		return nil, nil, fmt.Errorf("%s may not use %s: it is for root, uid %d and the groups that graced.yaml gives a role", who, conn.LocalAddr(), c.server.owner)
 	}
 	counted, err := c.server.gate.enter(caller.key, conn)
 	if err != nil {
 		return nil, nil, err
 	}
-	return counted, caller, nil
+	pace := newFrames() // of root for each connection, so that a new one is never held up
+	if !caller.almighty(c.server.owner) {
+		pace = c.server.accounts.frames(caller.key)
+	}
+	return newPacedConn(counted, caller, pace, c.refusals), caller, nil
 }
 
 // ClientHandshake is never used.

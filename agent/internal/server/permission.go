@@ -24,47 +24,54 @@ const (
 
 // rule is what a method asks of its caller.
 type rule struct {
-	may   access.Permission
-	about about
+	may     access.Permission
+	about   about
+	mutates bool
 }
+
+// What a method does. What changes something is bounded in number; see accounts.
+const (
+	reads   = false
+	changes = true
+)
 
 // rules has a row for every method; what has none is denied. The keys are the
 // exact paths, so that no spelling of a path slips through.
 var rules = map[string]rule{
-	pb.AgentService_GetAgentInfo_FullMethodName:    {access.Read, none},
-	pb.AgentService_GetCaller_FullMethodName:       {access.None, none},
-	pb.AgentService_CheckPermission_FullMethodName: {access.None, none},
+	pb.AgentService_GetAgentInfo_FullMethodName:    {access.Read, none, reads},
+	pb.AgentService_GetCaller_FullMethodName:       {access.None, none, reads},
+	pb.AgentService_CheckPermission_FullMethodName: {access.None, none, reads},
 
-	pb.ArtifactService_UploadArtifact_FullMethodName:  {access.Push, none},
-	pb.ArtifactService_GetUploadStatus_FullMethodName: {access.Push, none},
-	pb.ArtifactService_ListArtifacts_FullMethodName:   {access.Read, all},
-	pb.ArtifactService_DeleteArtifact_FullMethodName:  {access.Admin, all},
+	pb.ArtifactService_UploadArtifact_FullMethodName:  {access.Push, none, changes},
+	pb.ArtifactService_GetUploadStatus_FullMethodName: {access.Push, none, reads},
+	pb.ArtifactService_ListArtifacts_FullMethodName:   {access.Read, all, reads},
+	pb.ArtifactService_DeleteArtifact_FullMethodName:  {access.Admin, all, changes},
 
-	pb.SupervisorService_ApplyService_FullMethodName:    {access.Admin, named},
-	pb.SupervisorService_AdoptService_FullMethodName:    {access.Admin, named},
-	pb.SupervisorService_GetService_FullMethodName:      {access.Read, named},
-	pb.SupervisorService_ListServices_FullMethodName:    {access.Read, nameable},
-	pb.SupervisorService_StopService_FullMethodName:     {access.Stop, named},
-	pb.SupervisorService_StartService_FullMethodName:    {access.Stop, named},
-	pb.SupervisorService_ReloadService_FullMethodName:   {access.Upgrade, named},
-	pb.SupervisorService_DeleteService_FullMethodName:   {access.Admin, named},
-	pb.SupervisorService_ListGenerations_FullMethodName: {access.Read, named},
-	pb.SupervisorService_WatchEvents_FullMethodName:     {access.Read, nameable},
-	pb.SupervisorService_WatchService_FullMethodName:    {access.Read, nameable},
-	pb.SupervisorService_ReadLogs_FullMethodName:        {access.Logs, named},
+	pb.SupervisorService_ApplyService_FullMethodName:    {access.Admin, named, changes},
+	pb.SupervisorService_AdoptService_FullMethodName:    {access.Admin, named, changes},
+	pb.SupervisorService_GetService_FullMethodName:      {access.Read, named, reads},
+	pb.SupervisorService_ListServices_FullMethodName:    {access.Read, nameable, reads},
+	pb.SupervisorService_StopService_FullMethodName:     {access.Stop, named, changes},
+	pb.SupervisorService_StartService_FullMethodName:    {access.Stop, named, changes},
+	pb.SupervisorService_ReloadService_FullMethodName:   {access.Upgrade, named, changes},
+	pb.SupervisorService_DeleteService_FullMethodName:   {access.Admin, named, changes},
+	pb.SupervisorService_ListGenerations_FullMethodName: {access.Read, named, reads},
+	pb.SupervisorService_WatchEvents_FullMethodName:     {access.Read, nameable, reads},
+	pb.SupervisorService_WatchService_FullMethodName:    {access.Read, nameable, reads},
+	pb.SupervisorService_ReadLogs_FullMethodName:        {access.Logs, named, reads},
 
 	// A request that chooses the program, with a specification or a path on the host,
 	// asks for Admin as well.
-	pb.UpgradeService_StartUpgrade_FullMethodName:    {access.Upgrade, named},
-	pb.UpgradeService_GetUpgrade_FullMethodName:      {access.Read, named},
-	pb.UpgradeService_ListUpgrades_FullMethodName:    {access.Read, named},
-	pb.UpgradeService_PromoteUpgrade_FullMethodName:  {access.Upgrade, named},
-	pb.UpgradeService_AbortUpgrade_FullMethodName:    {access.Rollback, named},
-	pb.UpgradeService_RollbackService_FullMethodName: {access.Rollback, named},
+	pb.UpgradeService_StartUpgrade_FullMethodName:    {access.Upgrade, named, changes},
+	pb.UpgradeService_GetUpgrade_FullMethodName:      {access.Read, named, reads},
+	pb.UpgradeService_ListUpgrades_FullMethodName:    {access.Read, named, reads},
+	pb.UpgradeService_PromoteUpgrade_FullMethodName:  {access.Upgrade, named, changes},
+	pb.UpgradeService_AbortUpgrade_FullMethodName:    {access.Rollback, named, changes},
+	pb.UpgradeService_RollbackService_FullMethodName: {access.Rollback, named, changes},
 
-	healthpb.Health_Check_FullMethodName: {access.None, none},
-	healthpb.Health_List_FullMethodName:  {access.None, none},
-	healthpb.Health_Watch_FullMethodName: {access.None, none},
+	healthpb.Health_Check_FullMethodName: {access.None, none, reads},
+	healthpb.Health_List_FullMethodName:  {access.None, none, reads},
+	healthpb.Health_Watch_FullMethodName: {access.None, none, reads},
 }
 
 // enter denies a method without a row, a caller that nobody has identified, and one

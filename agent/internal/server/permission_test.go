@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/hashicorp/go-hclog"
+	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -112,7 +113,7 @@ func TestMatrix(t *testing.T) {
 	}
 	policy := &access.Policy{TrustDomain: "example.org", Roles: roles, Labels: map[string]string{"env": "prod"}}
 	ca := certstest.NewCA(t)
-	h := newHostAt(t, listenRemote(t, ca))
+	h := newHostAt(t, listenRemote(t, ca), func(s *Server) { s.accounts.pace = rate.Inf })
 	h.openToAll(t)
 	h.supervisor.events = []supervisor.Event{{Service: "web", Sequence: 1}, {Service: "other", Sequence: 2}}
 	h.server.SetPolicy(policy)
