@@ -154,7 +154,7 @@ func (s *Server) serve(ctx context.Context, l net.Listener, c credentials.Transp
 func (s *Server) register(g *grpc.Server, alive *health.Server) {
 	pb.RegisterAgentServiceServer(g, &agentService{server: s})
 	pb.RegisterArtifactServiceServer(g, &artifactService{server: s, store: s.store, users: s.supervisor.ArtifactUsers})
-	pb.RegisterSupervisorServiceServer(g, &supervisorService{server: s, supervisor: s.supervisor, store: s.store})
+	pb.RegisterSupervisorServiceServer(g, &supervisorService{server: s, supervisor: s.supervisor, store: s.store, statuses: &statusMessages{last: map[string]statusMessage{}}})
 	pb.RegisterUpgradeServiceServer(g, &upgradeService{server: s, supervisor: s.supervisor})
 	healthpb.RegisterHealthServer(g, alive)
 }
