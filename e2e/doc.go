@@ -28,6 +28,7 @@
 //   - rescue_test.go: queues of the dead, and shims that die
 //   - drain_faults_test.go: patience, deadlines, too many generations
 //   - network_test.go: agents on the network, and who may do what there
+//   - flood_test.go, flood_bench_test.go, watchers_test.go: callers that ask too much
 //   - fallback_test.go: an agent without privileges
 //   - systemd_test.go: the shipped units under a real systemd
 //   - library_traps_test.go: what Go's restart libraries do to whoever starts their
