@@ -60,7 +60,9 @@ type agent struct {
 func assemble(c Config) (*agent, error) {
 	a := &agent{config: c, log: c.Log, started: time.Now(), rotations: &rotations{log: c.Log}}
 	var err error
-	if a.store, err = store.Open(c.StateDir, store.Options{OnRotate: a.rotations.report}); err != nil {
+	options := c.Limits.options()
+	options.OnRotate = a.rotations.report
+	if a.store, err = store.Open(c.StateDir, options); err != nil {
 		return nil, err
 	}
 	if err := a.openAudit(); err != nil {

@@ -27,6 +27,7 @@ type Config struct {
 	TLS    certs.Files `yaml:"tls"`
 	// Access says who may do what.
 	Access Access `yaml:"access"`
+	Limits Limits `yaml:"limits"`
 	// StopServices drains every service when the agent is told to end, as for
 	// PID 1 of a container. By default services stay.
 	StopServices bool `yaml:"stop_services"`

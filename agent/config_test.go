@@ -48,6 +48,25 @@ func TestDeployedSampleIsRightWhenUncommented(t *testing.T) {
 	}
 }
 
+func TestLimits(t *testing.T) {
+	for text, want := range map[string]Size{"20GiB": 20 << 30, "1MiB": 1 << 20, "3KiB": 3 << 10, "2TiB": 2 << 40, "4096": 4096} {
+		var c Config
+		if err := ReadConfig(configFile(t, "limits: {artifacts: "+text+"}\n"), true, &c); err != nil || c.Limits.Artifacts != want || c.Limits.options().Quota != int64(want) {
+			t.Errorf("%s is %d, %v", text, c.Limits.Artifacts, err)
+		}
+	}
+	for _, text := range []string{"0", "-1GiB", "1.5GiB", "20GB", "GiB", "1 GiB", "9999999999GiB", "[1]", "{a: 1}", "many"} {
+		var c Config
+		if err := ReadConfig(configFile(t, "limits: {artifacts: "+text+"}\n"), true, &c); err == nil {
+			t.Errorf("%s is %d", text, c.Limits.Artifacts)
+		}
+	}
+	var c Config
+	if err := ReadConfig(configFile(t, "limits: {artefacts: 1GiB}\n"), true, &c); err == nil || !strings.Contains(err.Error(), "artefacts") {
+		t.Errorf("an unknown limit: %v", err)
+	}
+}
+
 func TestUnknownKeysAreNamedWithTheirLine(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "graced.yaml")
 	if err := os.WriteFile(path, []byte("log_level: info\nloglevel: debug\n"), 0o600); err != nil {

@@ -2,6 +2,7 @@
 // the server. It is the only wiring; graced is its command.
 //
 //   - config.go: what an agent is told, from flags, environment and file
+//   - limits.go: how much of the host artifacts may take
 //   - agent.go: Run
 //   - listen.go: the local socket
 //   - network.go: the agent on the network, and who may do what there

@@ -60,7 +60,7 @@ func defaults() []grpc.DialOption {
 		// decide who gets in.
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultServiceConfig(RetryServiceConfig),
-		grpc.WithChainUnaryInterceptor(ensureRequestID),
+		grpc.WithChainUnaryInterceptor(ensureRequestID, waitAsTold),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxAnswer)),
 		// Above the server's enforcement minimum of 10 s.
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),

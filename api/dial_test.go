@@ -46,10 +46,11 @@ func TestDialTargets(t *testing.T) {
 type flaky struct {
 	gracefleetv1.UnimplementedSupervisorServiceServer
 	gracefleetv1.UnimplementedArtifactServiceServer
-	mu   sync.Mutex
-	code codes.Code
-	left int
-	ids  []string
+	mu    sync.Mutex
+	code  codes.Code
+	after time.Duration
+	left  int
+	ids   []string
 }
 
 func (f *flaky) answer(id string) error {
@@ -57,7 +58,7 @@ func (f *flaky) answer(id string) error {
 	defer f.mu.Unlock()
 	f.ids = append(f.ids, id)
 	if f.left--; f.left >= 0 {
-		return status.Error(f.code, "away")
+		return (&api.Error{Code: f.code, Message: "away", RetryAfter: f.after}).GRPCStatus().Err()
 	}
 	return nil
 }
@@ -114,6 +115,36 @@ func TestRetryKeepsTheRequestID(t *testing.T) {
 	request.RequestId = "mine"
 	if _, err := client.StopService(ctx, request); err != nil || f.ids[4] != "mine" {
 		t.Errorf("got %v, ids %q", err, f.ids)
+	}
+}
+
+// A call that was refused for haste is made again, once it may be, with its id; so is
+// one that nothing else would have repeated.
+func TestHasteIsRepentedOf(t *testing.T) {
+	f := &flaky{code: codes.ResourceExhausted, left: 2, after: time.Millisecond}
+	conn := serve(t, f)
+	if _, err := gracefleetv1.NewSupervisorServiceClient(conn).StopService(t.Context(), &gracefleetv1.StopServiceRequest{}); err != nil {
+		t.Error(err)
+	}
+	if len(f.ids) != 3 || f.ids[0] != f.ids[2] {
+		t.Errorf("ids: %q, want three attempts with one id", f.ids)
+	}
+	f.left = 1
+	if _, err := gracefleetv1.NewArtifactServiceClient(conn).DeleteArtifact(t.Context(), &gracefleetv1.DeleteArtifactRequest{}); err != nil {
+		t.Error(err)
+	}
+	for _, after := range []time.Duration{0, time.Hour} { // of no use, or beyond all patience
+		f.left, f.after, f.ids = 1, after, nil
+		_, err := gracefleetv1.NewSupervisorServiceClient(conn).StopService(t.Context(), &gracefleetv1.StopServiceRequest{})
+		if e := api.FromStatus(err); e == nil || e.Code != codes.ResourceExhausted || e.RetryAfter != after || len(f.ids) != 1 {
+			t.Errorf("%+v after %d attempts", e, len(f.ids))
+		}
+	}
+	f.left, f.after = 1, time.Second
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if _, err := gracefleetv1.NewSupervisorServiceClient(conn).StopService(ctx, &gracefleetv1.StopServiceRequest{}); err == nil {
+		t.Error("the caller's own limit was ignored")
 	}
 }
 

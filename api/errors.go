@@ -3,11 +3,13 @@ package api
 import (
 	"errors"
 	"strings"
+	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/protoadapt"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	gracefleetv1 "github.com/gracefleet/gracefleet/api/gracefleet/v1"
 )
@@ -37,6 +39,9 @@ type Error struct {
 	// Metadata holds details for programs, such as MetadataCommittedBytes.
 	Metadata   map[string]string
 	Violations []Violation
+	// RetryAfter is how long to wait before asking again; nothing was done. Zero
+	// when that would be of no use.
+	RetryAfter time.Duration
 
 	cause error
 }
@@ -60,6 +65,9 @@ func (e *Error) GRPCStatus() *status.Status {
 			bad.FieldViolations = append(bad.FieldViolations, &errdetails.BadRequest_FieldViolation{Field: v.Field, Description: v.Reason})
 		}
 		details = append(details, bad)
+	}
+	if e.RetryAfter > 0 {
+		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(e.RetryAfter)})
 	}
 	// Details are refused on OK only, which is no error.
 	full, err := plain.WithDetails(details...)
@@ -91,6 +99,8 @@ func FromStatus(err error) *Error {
 			if d.GetDomain() == Domain {
 				e.Reason, e.Metadata = ParseReason(d.GetReason()), d.GetMetadata()
 			}
+		case *errdetails.RetryInfo:
+			e.RetryAfter = max(d.GetRetryDelay().AsDuration(), 0)
 		case *errdetails.BadRequest:
 			for _, v := range d.GetFieldViolations() {
 				e.Violations = append(e.Violations, Violation{Field: v.GetField(), Reason: v.GetDescription()})

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"crypto/rand"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
@@ -56,4 +57,39 @@ func withRequestID(req any) any {
 	copied := proto.Clone(m)
 	copied.ProtoReflect().Set(f, protoreflect.ValueOfString(NewRequestID()))
 	return copied
+}
+
+// What an agent that has too much to do may ask its callers to wait.
+const (
+	patientTries = 10
+	maxPatience  = 5 * time.Second
+)
+
+// waitAsTold repeats a call that the agent refused because of its caller's haste,
+// when it says so. Nothing was done, so any call may be repeated.
+func waitAsTold(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	for try := 1; ; try++ {
+		err := invoke(ctx, method, req, reply, cc, opts...)
+		if err == nil || try == patientTries || !WaitAsTold(ctx, err) {
+			return err
+		}
+	}
+}
+
+// WaitAsTold waits for as long as an agent that refused a call for its caller's
+// haste has said, and then returns true; false when it has said nothing, or ctx
+// ended. Dial's connections do so by themselves for calls that do not stream.
+func WaitAsTold(ctx context.Context, err error) bool {
+	e := FromStatus(err)
+	if e == nil || e.RetryAfter <= 0 || e.RetryAfter > maxPatience {
+		return false
+	}
+	t := time.NewTimer(e.RetryAfter)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }

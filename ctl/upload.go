@@ -93,6 +93,9 @@ func (s *session) push(ctx context.Context, c *client, u *upload) (*pb.Artifact,
 		if err == nil {
 			return artifact, nil
 		}
+		if try < attempts && api.WaitAsTold(ctx, err) {
+			continue
+		}
 		if status.Code(err) != codes.Unavailable || try == attempts || ctx.Err() != nil {
 			return nil, u.interrupted(ctx, err)
 		}

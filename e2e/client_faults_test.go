@@ -178,6 +178,29 @@ func TestNoAgent(t *testing.T) {
 	}
 }
 
+// More than the quota of artifacts is refused before it travels, with what helps.
+func TestArtifactQuota(t *testing.T) {
+	t.Parallel()
+	config := filepath.Join(t.TempDir(), "graced.yaml")
+	if err := os.WriteFile(config, []byte("limits: {artifacts: 128MiB, reserve: 1MiB}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, "runtime", signalDrain, "--config", config)
+	pid := s.await(1, pb.Generation_STATE_ACTIVE).GetPid()
+	unused := s.push("v2")
+	file, _, _ := bigScript(t)
+	r := s.Ctl(t, "push", file)
+	if r.Code != 1 || !strings.Contains(r.Stderr, "quota") || !strings.Contains(r.Stderr, "limits.artifacts") || !strings.Contains(r.Stderr, unused[:19]) {
+		t.Errorf("more than the quota: %v", r)
+	}
+	t.Log(strings.TrimSpace(r.Stderr))
+	if left, err := os.ReadDir(filepath.Join(s.Dir, "s", "uploads")); err != nil || len(left) > 0 {
+		t.Errorf("it left %v, %v", left, err)
+	}
+	s.untouched(pid)
+	s.CtlOK(t, "upgrade", "web", unused)
+}
+
 // A full disk refuses what is new and leaves what runs alone.
 func TestDiskFull(t *testing.T) {
 	s, _ := startOnSmallDisk(t)

@@ -30,6 +30,7 @@
 //   - network_test.go: agents on the network, and who may do what there
 //   - credentials_test.go: secrets, and where they must not be found
 //   - planted_test.go: links, fifos and names that lead elsewhere
+//   - flood_test.go, flood_bench_test.go, watchers_test.go: callers that ask too much
 //   - fallback_test.go: an agent without privileges
 //   - systemd_test.go: the shipped units under a real systemd
 //   - library_traps_test.go: what Go's restart libraries do to whoever starts their

@@ -85,7 +85,7 @@ func (s *service) awaitLeft(generation int32, want int) {
 
 // cpu is the processor time that a process has used, by /proc/PID/stat (proc(5),
 // fields 14 and 15, in hundredths of a second).
-func cpu(t *testing.T, pid int) time.Duration {
+func cpu(t testing.TB, pid int) time.Duration {
 	t.Helper()
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {

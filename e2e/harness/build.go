@@ -18,7 +18,7 @@ var binaries string
 
 // product builds what every test needs, side by side.
 var product = sync.OnceValue(func() error {
-	if err := build(binaries, nil, raceBuild, "agent/graced"); err != nil {
+	if err := build(binaries, nil, RaceBuild, "agent/graced"); err != nil {
 		return err
 	}
 	return build(binaries, nil, false, "agent/graced-shim", "ctl/gracectl", "e2e/load/cmd/loadgen")

@@ -2,5 +2,5 @@
 
 package harness
 
-// raceBuild says whether the tests were built with the race detector.
-const raceBuild = true
+// RaceBuild says whether the tests were built with the race detector.
+const RaceBuild = true

@@ -20,8 +20,9 @@ import (
 // artifactService is the contract's ArtifactService.
 type artifactService struct {
 	pb.UnimplementedArtifactServiceServer
-	store Store
-	users func(digest string) []string
+	server *Server
+	store  Store
+	users  func(digest string) []string
 }
 
 type uploadStream = grpc.ClientStreamingServer[pb.UploadArtifactRequest, pb.UploadArtifactResponse]
@@ -33,8 +34,13 @@ func (a *artifactService) UploadArtifact(stream uploadStream) error {
 	if err != nil {
 		return err
 	}
+	over, err := a.server.beginUpload(stream.Context())
+	if err != nil {
+		return err
+	}
+	defer over()
 	upload, committed, err := a.store.BeginUpload(h.GetDigest(), h.GetSizeBytes(), store.UploadOptions{
-		Name: h.GetFileName(), Labels: storedLabels(h), Data: h.GetData(), Tree: h.GetTree(),
+		Name: h.GetFileName(), Labels: storedLabels(h), Data: h.GetData(), Tree: h.GetTree(), InUse: a.inUse,
 	})
 	if err != nil {
 		return err
@@ -196,12 +202,14 @@ func (a *artifactService) DeleteArtifact(ctx context.Context, r *pb.DeleteArtifa
 	if r.GetValidateOnly() {
 		return &pb.DeleteArtifactResponse{}, nil
 	}
-	err := a.store.DeleteArtifact(r.GetDigest(), func(digest string) bool { return len(a.users(digest)) > 0 })
+	err := a.store.DeleteArtifact(r.GetDigest(), a.inUse)
 	if err != nil {
 		return nil, err
 	}
 	return &pb.DeleteArtifactResponse{}, nil
 }
+
+func (a *artifactService) inUse(digest string) bool { return len(a.users(digest)) > 0 }
 
 func checkDigest(digest string) error {
 	c := &checker{}

@@ -38,6 +38,7 @@ var errorTable = []struct {
 	{store.ErrDiskFull, codes.ResourceExhausted, pb.Reason_REASON_DISK_FULL},
 	{audit.ErrFull, codes.ResourceExhausted, pb.Reason_REASON_DISK_FULL},
 	{audit.ErrClosed, codes.Unavailable, pb.Reason_REASON_UNSPECIFIED},
+	{store.ErrQuota, codes.ResourceExhausted, pb.Reason_REASON_QUOTA_EXCEEDED},
 	{errStopping, codes.Unavailable, pb.Reason_REASON_UNSPECIFIED},
 	{errPolicyChanged, codes.Unavailable, pb.Reason_REASON_UNSPECIFIED},
 	{supervisor.ErrClosed, codes.Unavailable, pb.Reason_REASON_UNSPECIFIED},

@@ -31,7 +31,28 @@ const (
 	maxRemoteConnections   = 512
 	maxConnectionsPerCert  = 32
 	maxHandshakes          = 64
+	maxHandshakesPerSource = 16
 	maxRemoteConnectionAge = time.Hour // then the certificate is looked at anew
+	// Of one caller, over all connections. The pace leaves thousands of calls a
+	// second; streams that are opened and reset cost the agent about as much as 8
+	// other frames.
+	changesPerSecond = 10
+	changesAtOnce    = 20
+	framesPerSecond  = 8000
+	framesAtOnce     = 16000
+	worthOfStream    = 8
+	freeData         = 1 << 10
+	hurriedRead      = 1 << 10 // at a time, of somebody beyond the pace
+	maxPause         = time.Second
+	maxBeyond        = 10 * time.Second
+	maxAccounts      = 1024
+	// Uploads under way.
+	maxUploads          = 8
+	maxUploadsPerCaller = 2
+	uploadRetry         = time.Second
+	// Lines in the log on callers that were turned away.
+	refusalLinesPerSecond = 1
+	refusalLinesAtOnce    = 20
 	// stopTimeout is how long calls under way may go on once the agent stops.
 	stopTimeout = 5 * time.Second
 )

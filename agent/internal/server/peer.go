@@ -58,7 +58,10 @@ func (p Peer) roles(policy *access.Policy) []string {
 // peerCredentials identify the peers of a unix socket. Root, the agent's own user
 // and members of groups with a role may enter; this holds whatever the socket's
 // mode is.
-type peerCredentials struct{ server *Server }
+type peerCredentials struct {
+	server   *Server
+	refusals *quietLog
+}
 
 // ServerHandshake asks the kernel who connected.
 func (c *peerCredentials) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
@@ -76,7 +79,11 @@ func (c *peerCredentials) ServerHandshake(conn net.Conn) (net.Conn, credentials.
 	if err != nil {
 		return nil, nil, err
 	}
-	return counted, caller, nil
+	pace := newFrames() // of root for each connection, so that a new one is never held up
+	if !caller.almighty(c.server.owner) {
+		pace = c.server.accounts.frames(caller.key)
+	}
+	return newPacedConn(counted, caller, pace, c.refusals), caller, nil
 }
 
 // ClientHandshake is never used.

@@ -31,7 +31,8 @@ type rule struct {
 	mutates bool
 }
 
-// What a method does. What changes something is recorded before.
+// What a method does. What changes something is recorded before, and bounded in number;
+// see record and accounts.
 const (
 	reads   = false
 	changes = true

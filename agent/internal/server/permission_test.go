@@ -76,8 +76,12 @@ func TestEveryMethodHasARule(t *testing.T) {
 			if _, ok := rules["/"+name+"/"+m.Name]; !ok {
 				t.Errorf("%s/%s has no rule", name, m.Name)
 			}
-			if asks[name+"/"+m.Name] == "" {
+			ask := asks[name+"/"+m.Name]
+			if ask == "" {
 				t.Errorf("%s/%s is in no row of this test", name, m.Name)
+			}
+			if got := rules["/"+name+"/"+m.Name].mutates; got != strings.HasSuffix(ask, ", recorded") {
+				t.Errorf("%s/%s: it is said that it changes something: %v", name, m.Name, got)
 			}
 		}
 	}

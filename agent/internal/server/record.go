@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/hashicorp/go-hclog"
-	"golang.org/x/time/rate"
 
 	"github.com/gracefleet/gracefleet/agent/internal/access"
 	"github.com/gracefleet/gracefleet/agent/internal/audit"
@@ -32,39 +30,15 @@ const (
 type record struct {
 	log     Audit
 	notes   hclog.Logger
-	callers *refusals // of those who are known
-	nobody  *refusals // of those who are not
+	callers *bound // of refusals of those who are known
+	nobody  *bound // of those who are not
 
 	mu   sync.Mutex
 	owed []audit.Entry // allowed when the disk was full
 }
 
 func newRecord(log Audit, notes hclog.Logger) *record {
-	return &record{log: log, notes: notes, callers: newRefusals(refusalsOfCallers), nobody: newRefusals(refusalsOfNobody)}
-}
-
-// refusals bounds how many are recorded. It is safe for concurrent use.
-type refusals struct {
-	bucket *rate.Limiter
-
-	mu   sync.Mutex
-	left int // out since the last one that was recorded
-}
-
-func newRefusals(perSecond int) *refusals {
-	return &refusals{bucket: rate.NewLimiter(rate.Limit(perSecond), refusalsAtOnce)}
-}
-
-// next says whether to record one more, and how many were left out before it.
-func (r *refusals) next() (leftOut int, ok bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.bucket.AllowN(time.Now(), 1) {
-		r.left++
-		return 0, false
-	}
-	leftOut, r.left = r.left, 0
-	return leftOut, true
+	return &record{log: log, notes: notes, callers: newBound(refusalsOfCallers, refusalsAtOnce), nobody: newBound(refusalsOfNobody, refusalsAtOnce)}
 }
 
 // allowed records a change before it is made; on an error it is not to be made. What
@@ -168,7 +142,11 @@ func (s *Server) entry(ctx context.Context, method string, request any) audit.En
 // admit lets a request through that its caller may make, and records it if it
 // changes something.
 func (s *Server) admit(ctx context.Context, method string, request any) error {
-	if err := s.authorise(ctx, method, request); err != nil {
+	err := s.authorise(ctx, method, request)
+	if err == nil {
+		err = s.spend(ctx, method)
+	}
+	if err != nil {
 		s.record.denied(s.entry(ctx, method, request), err)
 		return err
 	}

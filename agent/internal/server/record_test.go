@@ -20,10 +20,11 @@ import (
 	"github.com/gracefleet/gracefleet/internal/chain"
 )
 
-// withoutBound records every refusal.
+// withoutBound records every refusal, and takes any number of changes.
 func withoutBound(s *Server) {
 	s.record.callers.bucket.SetLimit(rate.Inf)
 	s.record.nobody.bucket.SetLimit(rate.Inf)
+	s.accounts.pace = rate.Inf
 }
 
 // since are the lines after a number.

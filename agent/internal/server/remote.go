@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -28,10 +29,11 @@ type remoteCredentials struct {
 	certificates Certificates
 	config       *tls.Config
 	open         *openConnections
+	refusals     *quietLog
 }
 
 func newRemoteCredentials(s *Server, c Certificates) *remoteCredentials {
-	r := &remoteCredentials{server: s, certificates: c, config: c.Config(), open: &openConnections{all: map[*remoteConn]bool{}}}
+	r := &remoteCredentials{server: s, certificates: c, config: c.Config(), open: &openConnections{all: map[*remoteConn]bool{}}, refusals: newQuietLog(s.log)}
 	current := r.config.GetConfigForClient
 	// Who is nobody here is told so by TLS, before the connection stands.
 	r.config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
@@ -55,8 +57,9 @@ func newRemoteCredentials(s *Server, c Certificates) *remoteCredentials {
 // ServerHandshake makes the TLS connection and finds out whose it is.
 func (c *remoteCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	// Counted from the first byte on: a handshake costs more than it looks.
-	counted, err := c.server.handshakes.enter("handshake", raw)
+	counted, err := c.server.handshakes.enter(source(raw.RemoteAddr()), raw)
 	if err != nil {
+		c.refusals.warn("a caller found no place for its handshake", "from", raw.RemoteAddr().String(), "error", err)
 		return nil, nil, err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), handshakeTimeout)
@@ -79,7 +82,7 @@ func (c *remoteCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials
 	if err != nil {
 		return nil, nil, err
 	}
-	let := c.open.add(entered, conn)
+	let := c.open.add(newPacedConn(entered, caller, c.server.accounts.frames(caller.key), c.refusals), conn)
 	// What was trusted in the handshake may have been revoked before the connection
 	// was among those that are looked at again.
 	if err := c.trusts(conn); err != nil {
@@ -100,6 +103,24 @@ func presented(conn *tls.Conn) map[string]string {
 		out[fmt.Sprintf("uri %d", i+1)] = u.String()
 	}
 	return out
+}
+
+// source tells apart from where handshakes come, so that nobody has all the places
+// for them: an address, or the /64 of an IPv6 one, of which one host has them all.
+func source(a net.Addr) string {
+	at, err := netip.ParseAddrPort(a.String())
+	if err != nil {
+		return a.String()
+	}
+	ip := at.Addr().Unmap()
+	if ip.Is4() {
+		return ip.String()
+	}
+	net64, err := ip.WithZone("").Prefix(64)
+	if err != nil {
+		return ip.String()
+	}
+	return net64.String()
 }
 
 // linger lets a client that was turned away read why: with bytes of it unread, a

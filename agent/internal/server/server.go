@@ -51,6 +51,7 @@ type Server struct {
 	gate       *gate // of the local socket
 	network    *gate
 	handshakes *gate
+	accounts   *accounts
 }
 
 // reign is the time in which one policy holds.
@@ -66,7 +67,8 @@ func New(o Options) *Server {
 		supervisor: o.Supervisor, store: o.Store, info: o.Info, record: newRecord(o.Audit, o.Log.Named("audit")), log: o.Log, owner: uint32(os.Geteuid()),
 		gate:       newGate(maxConnections, maxConnectionsPerUser),
 		network:    newGate(maxRemoteConnections, maxConnectionsPerCert),
-		handshakes: newGate(maxHandshakes, maxHandshakes),
+		handshakes: newGate(maxHandshakes, maxHandshakesPerSource),
+		accounts:   newAccounts(),
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	s.SetPolicy(o.Policy)
@@ -112,7 +114,9 @@ func (s *Server) Serve(ctx context.Context, local net.Listener, remote *Remote) 
 	defer cancel()
 	served := make(chan error, 2)
 	serving := 1
-	go func() { served <- s.serve(ctx, local, &peerCredentials{s}, keepalive.ServerParameters{}, alive) }()
+	go func() {
+		served <- s.serve(ctx, local, &peerCredentials{s, newQuietLog(s.log)}, keepalive.ServerParameters{}, alive)
+	}()
 	if remote != nil {
 		serving++
 		c := newRemoteCredentials(s, remote.Certificates)
@@ -154,8 +158,8 @@ func (s *Server) serve(ctx context.Context, l net.Listener, c credentials.Transp
 func (s *Server) register(g *grpc.Server, alive *health.Server) {
 	pb.RegisterAgentServiceServer(g, &agentService{server: s})
 	pb.RegisterAuditServiceServer(g, &auditService{log: s.record.log})
-	pb.RegisterArtifactServiceServer(g, &artifactService{store: s.store, users: s.supervisor.ArtifactUsers})
-	pb.RegisterSupervisorServiceServer(g, &supervisorService{server: s, supervisor: s.supervisor, store: s.store})
+	pb.RegisterArtifactServiceServer(g, &artifactService{server: s, store: s.store, users: s.supervisor.ArtifactUsers})
+	pb.RegisterSupervisorServiceServer(g, &supervisorService{server: s, supervisor: s.supervisor, store: s.store, statuses: &statusMessages{last: map[string]statusMessage{}}})
 	pb.RegisterUpgradeServiceServer(g, &upgradeService{server: s, supervisor: s.supervisor})
 	healthpb.RegisterHealthServer(g, alive)
 }

@@ -14,6 +14,7 @@ type supervisorService struct {
 	server     *Server
 	supervisor Supervisor
 	store      Store
+	statuses   *statusMessages
 }
 
 // ApplyService declares a service.

@@ -247,3 +247,42 @@ func TestInfoAndHealth(t *testing.T) {
 		t.Fatalf("got %v, %v", alive, err)
 	}
 }
+
+// All who watch a service are sent one message of one look at it, made once.
+func TestWatchersShareMessages(t *testing.T) {
+	h := newHost(t)
+	show := func(look uint64, file string) *pb.ServiceStatus {
+		t.Helper()
+		h.supervisor.mu.Lock()
+		h.supervisor.status = supervisor.Status{Name: "web", Look: look, ETag: file}
+		h.supervisor.mu.Unlock()
+		stream, err := h.services().WatchService(limited(t), &pb.WatchServiceRequest{Name: "web"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		first, err := stream.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if gone, err := stream.Recv(); err != nil || gone.GetDeleted() != "gone" {
+			t.Fatalf("%v, %v", gone, err)
+		}
+		return first.GetStatus()
+	}
+	for _, row := range []struct {
+		look       uint64
+		file, want string
+	}{
+		{7, "a", "a"},
+		{7, "b", "a"}, // the same look
+		{8, "c", "c"},
+		{7, "d", "d"}, // somebody who is late takes nothing from the others
+		{8, "e", "c"},
+		{0, "f", "f"}, // nobody has looked
+		{0, "g", "g"},
+	} {
+		if got := show(row.look, row.file).GetService().GetEtag(); got != row.want {
+			t.Errorf("look %d with %s shows %s, want %s", row.look, row.file, got, row.want)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -49,8 +50,51 @@ func (s *supervisorService) WatchService(r *pb.WatchServiceRequest, stream grpc.
 			return nil
 		}
 		if deleted != "" {
+			s.statuses.forget(deleted)
 			return stream.Send(&pb.WatchServiceResponse{Deleted: deleted})
 		}
-		return stream.Send(&pb.WatchServiceResponse{Status: toStatusMessage(status)})
+		m, err := s.statuses.message(stream, status)
+		if err != nil {
+			return err
+		}
+		return stream.SendMsg(m)
 	})
+}
+
+// statusMessages shares the bytes of a status among all who watch a service. Readers
+// that are slow hold messages back; a thousand of them hold the same ones. It is safe
+// for concurrent use.
+type statusMessages struct {
+	mu   sync.Mutex
+	last map[string]statusMessage // by service
+}
+
+type statusMessage struct {
+	look    uint64
+	message *grpc.PreparedMsg
+}
+
+// message is a status as a stream sends it. There is one codec, and no compression,
+// so what was made for one stream fits all.
+func (s *statusMessages) message(stream grpc.ServerStream, status supervisor.Status) (*grpc.PreparedMsg, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	last := s.last[status.Name]
+	if status.Look != 0 && status.Look == last.look {
+		return last.message, nil
+	}
+	m := &grpc.PreparedMsg{}
+	if err := m.Encode(stream, &pb.WatchServiceResponse{Status: toStatusMessage(status)}); err != nil {
+		return nil, err
+	}
+	if status.Look > last.look {
+		s.last[status.Name] = statusMessage{status.Look, m}
+	}
+	return m, nil
+}
+
+func (s *statusMessages) forget(service string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.last, service)
 }

@@ -26,6 +26,8 @@ type Artifact struct {
 	Data bool
 	// Tree is an archive; see Store.Tree.
 	Tree bool
+	// TreeBytes is what it unpacked to.
+	TreeBytes int64
 	// Created is when it was stored.
 	Created time.Time
 }
@@ -45,6 +47,7 @@ type metadata struct {
 	Tree   bool              `json:"tree,omitempty"`
 	// TreeStamp is how the unpacked archive looked; see treeStamp.
 	TreeStamp string    `json:"tree_stamp,omitempty"`
+	TreeBytes int64     `json:"tree_bytes,omitempty"`
 	Created   time.Time `json:"created"`
 	Verified  verified  `json:"verified"`
 }
@@ -87,7 +90,7 @@ func (s *Store) artifact(digest string) (Artifact, metadata, error) {
 	}
 	return Artifact{
 		Digest: digest, Name: m.Name, Path: filepath.Join(dir, m.Name),
-		Size: m.Size, Labels: m.Labels, Created: m.Created, Data: m.Data, Tree: m.Tree,
+		Size: m.Size, Labels: m.Labels, Created: m.Created, Data: m.Data, Tree: m.Tree, TreeBytes: m.TreeBytes,
 	}, m, nil
 }
 

@@ -25,6 +25,7 @@ const (
 	DefaultUploadLimit = 1 << 30
 	DefaultReserve     = 4 << 20
 	DefaultLogCap      = 64 << 20
+	DefaultQuota       = 20 << 30
 )
 
 // Options of a Store; the zero value means the defaults.
@@ -34,6 +35,12 @@ type Options struct {
 	// Reserve is how many bytes are kept for state writes on a full disk;
 	// negative keeps none.
 	Reserve int64
+	// Quota is how many bytes artifacts may take, unfinished uploads among them;
+	// negative means that the disk is the limit.
+	Quota int64
+	// KeepFree is how many bytes of the file system an upload has to leave free, by
+	// default a twentieth of it and at most 1 GiB; negative means none.
+	KeepFree int64
 	// LogCap is how many bytes the logs of one service may take.
 	LogCap int64
 	// OnRotate, when set, is told of every rotation. It is called from the
@@ -51,6 +58,8 @@ type Store struct {
 	lock    *os.File
 	reserve *reserve
 	names   keyed
+
+	admission sync.Mutex // of uploads, from finding room to claiming it
 
 	mu      sync.Mutex
 	uploads map[string]bool       // digests with an open Upload
@@ -97,6 +106,9 @@ func withDefaults(o Options) Options {
 	}
 	if o.Reserve == 0 {
 		o.Reserve = DefaultReserve
+	}
+	if o.Quota == 0 {
+		o.Quota = DefaultQuota
 	}
 	if o.LogCap == 0 {
 		o.LogCap = DefaultLogCap

@@ -15,6 +15,8 @@ var (
 	ErrFutureFormat = errors.New("state directory was written by a newer agent")
 	// ErrDiskFull means that nothing was changed for want of space or quota.
 	ErrDiskFull = errors.New("disk full")
+	// ErrQuota means that artifacts take all that they may; nothing was changed.
+	ErrQuota = errors.New("quota of artifacts exceeded")
 	// ErrNotFound means that no such artifact, upload or log is stored.
 	ErrNotFound = errors.New("not found")
 	// ErrBusy means that the same artifact is being uploaded by someone else.

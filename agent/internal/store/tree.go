@@ -41,49 +41,49 @@ func (s *Store) Tree(digest string) (string, error) {
 	if !m.Tree {
 		return "", fmt.Errorf("artifact %s (%s): %w: it is no archive of a tree", digest, a.Name, ErrNotExecutable)
 	}
-	if stamp, err := s.treeStamp(dir); err == nil && stamp == m.TreeStamp {
+	if stamp, _, err := s.treeStamp(dir); err == nil && stamp == m.TreeStamp {
 		return dir, nil
 	}
-	stamp, err := s.unpackFile(archive, filepath.Dir(archive))
+	stamp, size, err := s.unpackFile(archive, filepath.Dir(archive))
 	if err != nil {
 		return "", fmt.Errorf("artifact %s: %w", digest, diskFull(err))
 	}
-	m.TreeStamp = stamp
+	m.TreeStamp, m.TreeBytes = stamp, size
 	if err := s.writeMetadata(filepath.Dir(archive), m); err != nil && !errors.Is(err, ErrDiskFull) {
 		return "", fmt.Errorf("artifact %s: %w", digest, err)
 	}
 	return dir, nil
 }
 
-func (s *Store) unpackFile(archive, parent string) (stamp string, err error) {
+func (s *Store) unpackFile(archive, parent string) (stamp string, size int64, err error) {
 	f, err := os.Open(archive)
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	defer f.Close()
-	return s.unpack(f, parent)
+	return s.unpack(f, parent, maxTreeGrowth*s.options.UploadLimit)
 }
 
 // unpack makes parent/tree from an archive, in place of what was there, and says
-// how it looks then.
-func (s *Store) unpack(archive io.Reader, parent string) (stamp string, err error) {
+// how it looks then, and how many bytes it has. More than limit are refused.
+func (s *Store) unpack(archive io.Reader, parent string, limit int64) (stamp string, size int64, err error) {
 	fresh, dir := filepath.Join(parent, ".unpacking"), filepath.Join(parent, treeName)
 	if err := errors.Join(os.RemoveAll(fresh), os.Mkdir(fresh, 0o755)); err != nil {
-		return "", err
+		return "", 0, err
 	}
-	if err := s.unpackInto(archive, fresh); err != nil {
-		return "", errors.Join(err, os.RemoveAll(fresh))
+	if err := unpackInto(archive, fresh, limit); err != nil {
+		return "", 0, errors.Join(err, os.RemoveAll(fresh))
 	}
 	if err := errors.Join(os.Chmod(fresh, 0o755), syncTree(fresh)); err != nil {
-		return "", err
+		return "", 0, err
 	}
 	if err := errors.Join(os.RemoveAll(dir), os.Rename(fresh, dir)); err != nil {
-		return "", err
+		return "", 0, err
 	}
 	return s.treeStamp(dir)
 }
 
-func (s *Store) unpackInto(archive io.Reader, dir string) error {
+func unpackInto(archive io.Reader, dir string, left int64) error {
 	plain, err := decompressed(archive)
 	if err != nil {
 		return err
@@ -93,7 +93,6 @@ func (s *Store) unpackInto(archive io.Reader, dir string) error {
 		return err
 	}
 	defer root.Close()
-	left := maxTreeGrowth * s.options.UploadLimit
 	files := 0
 	for r, n := tar.NewReader(plain), 0; ; n++ {
 		h, err := r.Next()
@@ -199,10 +198,11 @@ func syncTree(dir string) error {
 	return os.NewSyscallError("syncfs", unix.Syncfs(int(f.Fd())))
 }
 
-// treeStamp is how a tree looks: any write changes a ctime, any boot the stamp.
-func (s *Store) treeStamp(dir string) (string, error) {
+// treeStamp is how a tree looks: any write changes a ctime, any boot the stamp. size
+// is what its files have.
+func (s *Store) treeStamp(dir string) (stamp string, size int64, err error) {
 	sum := sha256.New()
-	err := filepath.WalkDir(dir, func(file string, e fs.DirEntry, err error) error {
+	err = filepath.WalkDir(dir, func(file string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -210,10 +210,13 @@ func (s *Store) treeStamp(dir string) (string, error) {
 		if err != nil {
 			return err
 		}
+		if info.Mode().IsRegular() {
+			size += info.Size()
+		}
 		v := s.look(info)
 		name, _ := filepath.Rel(dir, file)
 		_, err = fmt.Fprintf(sum, "%q %v %+v\n", name, info.Mode(), v)
 		return err
 	})
-	return digestOf(sum), err
+	return digestOf(sum), size, err
 }

@@ -32,7 +32,9 @@ type Upload struct {
 	sum     hash.Hash
 	written int64
 	flushed int64
+	room    int64  // that is left beside it
 	stamp   string // of the tree that was unpacked
+	tree    int64  // bytes of it
 	ended   bool
 }
 
@@ -44,12 +46,15 @@ type UploadOptions struct {
 	Data bool
 	// Tree is an archive of a program that is a tree.
 	Tree bool
+	// InUse says of a stored artifact that it may not be removed to make room; nil of
+	// all.
+	InUse func(digest string) bool
 }
 
 // BeginUpload starts the upload of an artifact of size bytes, or goes on with
 // an earlier one; committed is the offset to go on from. For a stored artifact
 // committed is size, and Commit returns that artifact. It fails with ErrBusy,
-// ErrEmpty, ErrTooLarge, ErrBadDigest or ErrDiskFull.
+// ErrEmpty, ErrTooLarge, ErrBadDigest, ErrQuota or ErrDiskFull.
 func (s *Store) BeginUpload(digest string, size int64, o UploadOptions) (u *Upload, committed int64, err error) {
 	h, err := parseDigest(digest)
 	if err != nil {
@@ -72,6 +77,10 @@ func (s *Store) BeginUpload(digest string, size int64, o UploadOptions) (u *Uplo
 		u.written = size
 		return u, size, nil
 	}
+	if err := u.claimRoom(o.InUse); err != nil {
+		s.unclaim(digest) // what an earlier try has brought stays
+		return nil, 0, fmt.Errorf("upload of %s: %w", o.Name, diskFull(err))
+	}
 	if err := u.open(); err != nil {
 		_ = u.giveUp()
 		return nil, 0, fmt.Errorf("upload of %s: %w", o.Name, diskFull(err))
@@ -79,14 +88,25 @@ func (s *Store) BeginUpload(digest string, size int64, o UploadOptions) (u *Uplo
 	return u, u.written, nil
 }
 
-// open makes the upload's files, or continues those of an earlier try for the
-// same name and size.
-func (u *Upload) open() error {
-	if old, err := readUploadInfo(u.dir); err != nil || old.Size != u.info.Size || old.Name != u.info.Name {
-		if err := u.create(); err != nil {
-			return err
-		}
+// claimRoom makes the upload's directory, or continues that of an earlier try for
+// the same name and size, if there is room: from then on it counts.
+func (u *Upload) claimRoom(inUse func(string) bool) (err error) {
+	u.store.admission.Lock()
+	defer u.store.admission.Unlock()
+	if u.room, err = u.store.admit(u.digest, u.info.Size, inUse); err != nil {
+		return err
 	}
+	if old, err := readUploadInfo(u.dir); err == nil && old.Size == u.info.Size && old.Name == u.info.Name {
+		return nil
+	}
+	if err := u.create(); err != nil {
+		return errors.Join(err, os.RemoveAll(u.dir))
+	}
+	return nil
+}
+
+// open goes on with the bytes that are there.
+func (u *Upload) open() error {
 	f, err := os.OpenFile(u.data(), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return err
@@ -235,17 +255,26 @@ func (u *Upload) check() error {
 		return nil
 	}
 	if u.info.Tree {
-		_, err := u.file.Seek(0, io.SeekStart)
-		if err == nil {
-			u.stamp, err = u.store.unpack(u.file, u.dir)
-		}
-		if err != nil {
-			return fmt.Errorf("upload of %s: %w", u.info.Name, err)
-		}
-		return nil
+		return u.checkTree()
 	}
 	_, err := inspect(u.info.Name, u.file, u.info.Size)
 	return err
+}
+
+// checkTree unpacks the archive into what room there is.
+func (u *Upload) checkTree() error {
+	limit := min(u.room, maxTreeGrowth*u.store.options.UploadLimit)
+	_, err := u.file.Seek(0, io.SeekStart)
+	if err == nil {
+		u.stamp, u.tree, err = u.store.unpack(u.file, u.dir, limit)
+	}
+	if errors.Is(err, ErrTooLarge) && limit == u.room {
+		err = fmt.Errorf("%w: it unpacks to more than the %d bytes that are left", ErrQuota, limit)
+	}
+	if err != nil {
+		return fmt.Errorf("upload of %s: %w", u.info.Name, err)
+	}
+	return nil
 }
 
 // publish turns the upload's directory into the artifact's with one rename.
@@ -263,8 +292,8 @@ func (u *Upload) publish() error {
 	}
 	m := metadata{
 		Name: u.info.Name, Size: u.info.Size, Labels: u.info.Labels, Data: u.info.Data, Tree: u.info.Tree,
-		TreeStamp: u.stamp,
-		Created:   time.Now().UTC(), Verified: u.store.look(info),
+		TreeStamp: u.stamp, TreeBytes: u.tree,
+		Created: time.Now().UTC(), Verified: u.store.look(info),
 	}
 	if err := u.store.writeMetadata(u.dir, m); err != nil {
 		return err

@@ -2,11 +2,16 @@ package supervisor
 
 import (
 	"context"
+	"slices"
+	"sync"
 	"time"
 )
 
 // countEvery is how often somebody who watches sees fresh connection counts.
 const countEvery = time.Second
+
+// shareFor is how old the counts may be that somebody who watches is shown.
+const shareFor = 200 * time.Millisecond
 
 // Get is a service as it stands, with fresh connection counts.
 func (s *Supervisor) Get(ctx context.Context, name string) (Status, error) {
@@ -14,14 +19,14 @@ func (s *Supervisor) Get(ctx context.Context, name string) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	return o.fresh(ctx), nil
+	return o.fresh(ctx, 0), nil
 }
 
 // List is every service, by name.
 func (s *Supervisor) List(ctx context.Context) ([]Status, error) {
 	var out []Status
 	for _, o := range s.all() {
-		out = append(out, o.fresh(ctx))
+		out = append(out, o.fresh(ctx, 0))
 	}
 	return out, nil
 }
@@ -53,36 +58,75 @@ func (s *Supervisor) Upgrades(ctx context.Context, name string) ([]Upgrade, erro
 	return out, err
 }
 
-// fresh is the snapshot with the connections of the generations that nobody
-// counts all the time.
-func (o *owner) fresh(ctx context.Context) Status {
-	st := *o.snapshot.Load()
+// look is a status with its connections counted.
+type look struct {
+	status Status
+	of     *Status // the snapshot it is of
+	began  time.Time
+}
+
+// holds says whether a look serves somebody who asks now: it began after that, or
+// shortly before and nothing else has changed.
+func (l *look) holds(asked time.Time, age time.Duration, now *Status) bool {
+	return l.began.After(asked) || l.of == now && l.began.After(asked.Add(-age))
+}
+
+// looks shares the last one among all who ask at about the same time: each walks
+// the kernel's table of all connections.
+type looks struct {
+	mu   sync.Mutex
+	last look
+}
+
+// fresh is the snapshot with the connections of the generations that nobody counts
+// all the time, as they are, or were no longer than age ago.
+func (o *owner) fresh(ctx context.Context, age time.Duration) Status {
+	asked := time.Now()
+	o.looks.mu.Lock()
+	defer o.looks.mu.Unlock()
+	if last := &o.looks.last; last.holds(asked, age, o.snapshot.Load()) {
+		return last.status
+	}
+	l, err := o.look(ctx)
+	if err == nil {
+		o.looks.last = l
+	}
+	return l.status
+}
+
+func (o *owner) look(ctx context.Context) (look, error) {
+	l := look{of: o.snapshot.Load(), began: time.Now()}
 	slots := map[int]Slot{}
-	if o.do(ctx, func() error {
-		st = *o.snapshot.Load()
+	err := o.do(ctx, func() error {
+		l.of = o.snapshot.Load()
 		for n, sl := range o.slots {
 			if sl.slot != nil {
 				slots[n] = sl.slot
 			}
 		}
 		return nil
-	}) != nil {
-		return st
+	})
+	l.status = *l.of
+	l.status.Look = o.sup.looked.Add(1)
+	if err != nil {
+		return l, err
 	}
-	gens := make([]Generation, len(st.Generations))
-	copy(gens, st.Generations)
-	for i := range gens {
-		g := &gens[i]
+	l.status.Generations = slices.Clone(l.status.Generations)
+	for i := range l.status.Generations {
+		g := &l.status.Generations[i]
 		slot := slots[g.Slot]
 		if g.State.Ended() || slot == nil || g.Drain != nil {
 			continue
 		}
-		if c, err := slot.Count(ctx); err == nil {
+		c, err := slot.Count(ctx)
+		if ctx.Err() != nil {
+			return l, ctx.Err()
+		}
+		if err == nil {
 			g.Connections = known(c.Open)
 		}
 	}
-	st.Generations = gens
-	return st
+	return l, nil
 }
 
 // Watch calls fn with a service as it stands, at once and after every change but
@@ -102,7 +146,7 @@ func (s *Supervisor) Watch(ctx context.Context, name string, interval time.Durat
 func (o *owner) watchStatus(ctx context.Context, interval time.Duration, fn func(Status, string) error) error {
 	for {
 		next := o.changed.wait()
-		if err := fn(o.fresh(ctx), ""); err != nil {
+		if err := fn(o.fresh(ctx, shareFor), ""); err != nil {
 			return err
 		}
 		if err := sleep(ctx, interval); err != nil {
@@ -141,7 +185,7 @@ func (s *Supervisor) watchAll(ctx context.Context, interval time.Duration, fn fu
 		now := map[string]bool{}
 		for _, o := range s.all() {
 			now[o.name] = true
-			if err := fn(o.fresh(ctx), ""); err != nil {
+			if err := fn(o.fresh(ctx, shareFor), ""); err != nil {
 				return err
 			}
 		}

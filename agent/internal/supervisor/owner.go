@@ -25,6 +25,7 @@ type owner struct {
 	inbox    chan func()
 	snapshot atomic.Pointer[Status]
 	changed  *broadcast
+	looks    looks
 
 	// ---
 	rec     record

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hashicorp/go-hclog"
 )
@@ -16,6 +17,7 @@ type Supervisor struct {
 	records Records
 	log     hclog.Logger
 	journal *journal
+	looked  atomic.Uint64 // how often at any service
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc

@@ -19,6 +19,9 @@ const (
 
 // Status is one service as it stands, a snapshot that nobody else writes.
 type Status struct {
+	// Look numbers the looks at services: two statuses of one look are the same. Zero
+	// when nobody has looked.
+	Look        uint64
 	Name        string
 	Spec        service.Spec
 	State       ServiceState

@@ -112,6 +112,14 @@ const (
 	// A file on the host that the service names, env_file or one of credentials,
 	// cannot be used.
 	Reason_REASON_HOST_FILE Reason = 44
+	// The caller asks for more changes than the agent takes at a time; when to ask
+	// again is in google.rpc.RetryInfo.
+	Reason_REASON_RATE_LIMITED Reason = 60
+	// The caller, or all together, have as many uploads under way as the agent takes;
+	// when to ask again is in google.rpc.RetryInfo.
+	Reason_REASON_TOO_MANY_UPLOADS Reason = 61
+	// The artifacts of the host take all that its configuration gives them.
+	Reason_REASON_QUOTA_EXCEEDED Reason = 62
 )
 
 // Enum value maps for Reason.
@@ -158,6 +166,9 @@ var (
 		38: "REASON_QUEUE_FULL",
 		39: "REASON_NOT_ADOPTABLE",
 		44: "REASON_HOST_FILE",
+		60: "REASON_RATE_LIMITED",
+		61: "REASON_TOO_MANY_UPLOADS",
+		62: "REASON_QUOTA_EXCEEDED",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":          0,
@@ -201,6 +212,9 @@ var (
 		"REASON_QUEUE_FULL":           38,
 		"REASON_NOT_ADOPTABLE":        39,
 		"REASON_HOST_FILE":            44,
+		"REASON_RATE_LIMITED":         60,
+		"REASON_TOO_MANY_UPLOADS":     61,
+		"REASON_QUOTA_EXCEEDED":       62,
 	}
 )
 
@@ -1724,7 +1738,7 @@ const file_gracefleet_v1_upgrade_proto_rawDesc = "" +
 	"\aupgrade\x18\x01 \x01(\v2\x16.gracefleet.v1.UpgradeR\aupgrade\x12\x18\n" +
 	"\aaborted\x18\x02 \x01(\bR\aaborted\x12\x1c\n" +
 	"\tunchanged\x18\x03 \x01(\bR\tunchanged\x124\n" +
-	"\achanges\x18\x04 \x03(\v2\x1a.gracefleet.v1.FieldChangeR\achanges*\xb2\b\n" +
+	"\achanges\x18\x04 \x03(\v2\x1a.gracefleet.v1.FieldChangeR\achanges*\x83\t\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aREASON_UPGRADE_IN_PROGRESS\x10\x01\x12\x18\n" +
@@ -1767,7 +1781,10 @@ const file_gracefleet_v1_upgrade_proto_rawDesc = "" +
 	"\x12REASON_ROLLED_BACK\x10%\x12\x15\n" +
 	"\x11REASON_QUEUE_FULL\x10&\x12\x18\n" +
 	"\x14REASON_NOT_ADOPTABLE\x10'\x12\x14\n" +
-	"\x10REASON_HOST_FILE\x10,2\xaf\x04\n" +
+	"\x10REASON_HOST_FILE\x10,\x12\x17\n" +
+	"\x13REASON_RATE_LIMITED\x10<\x12\x1b\n" +
+	"\x17REASON_TOO_MANY_UPLOADS\x10=\x12\x19\n" +
+	"\x15REASON_QUOTA_EXCEEDED\x10>2\xaf\x04\n" +
 	"\x0eUpgradeService\x12W\n" +
 	"\fStartUpgrade\x12\".gracefleet.v1.StartUpgradeRequest\x1a#.gracefleet.v1.StartUpgradeResponse\x12Q\n" +
 	"\n" +
