@@ -55,8 +55,11 @@ type agent struct {
 }
 
 func assemble(c Config) (*agent, error) {
+	signed, err := c.signatures()
+	if err != nil {
+		return nil, err
+	}
 	a := &agent{config: c, log: c.Log, started: time.Now(), rotations: &rotations{log: c.Log}}
-	var err error
 	if a.store, err = store.Open(c.StateDir, store.Options{OnRotate: a.rotations.report}); err != nil {
 		return nil, err
 	}
@@ -74,6 +77,7 @@ func assemble(c Config) (*agent, error) {
 	}
 	a.capabilities = capabilities(cgroupErr)
 	a.supervisor = supervisor.New(a.host, a.store, a.log)
+	a.supervisor.SetSignatures(signed)
 	return a, nil
 }
 

@@ -3,6 +3,7 @@ package ctl
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -49,12 +50,21 @@ func historyTable(all []*pb.Upgrade, now time.Time) *table {
 	return t
 }
 
-// how says how an upgrade ended, beyond its state.
+// how says what was upgraded to, and how it ended beyond its state.
 func how(up *pb.Upgrade) string {
-	if up.GetReason() == pb.Reason_REASON_UNSPECIFIED {
-		return visible(up.GetMessage())
+	var parts []string
+	if release := releaseText(up.GetRelease(), up.GetSigningKey()); release != "" {
+		parts = append(parts, release)
 	}
-	return fmt.Sprintf("%s: %s", word(up.GetReason()), visible(up.GetMessage()))
+	if up.GetBreakGlass() {
+		parts = append(parts, "the glass was broken")
+	}
+	if up.GetReason() != pb.Reason_REASON_UNSPECIFIED {
+		parts = append(parts, fmt.Sprintf("%s: %s", word(up.GetReason()), visible(up.GetMessage())))
+	} else if up.GetMessage() != "" {
+		parts = append(parts, visible(up.GetMessage()))
+	}
+	return strings.Join(parts, "; ")
 }
 
 func (c *client) listUpgrades(ctx context.Context, service string) ([]*pb.Upgrade, error) {

@@ -54,7 +54,7 @@ var rules = map[string]rule{
 	pb.SupervisorService_ReadLogs_FullMethodName:        {access.Logs, named},
 
 	// A request that chooses the program, with a specification or a path on the host,
-	// asks for Admin as well.
+	// or an old release, by breaking the glass, asks for Admin as well.
 	pb.UpgradeService_StartUpgrade_FullMethodName:    {access.Upgrade, named},
 	pb.UpgradeService_GetUpgrade_FullMethodName:      {access.Read, named},
 	pb.UpgradeService_ListUpgrades_FullMethodName:    {access.Read, named},

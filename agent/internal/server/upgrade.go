@@ -28,7 +28,7 @@ func (u *upgradeService) StartUpgrade(ctx context.Context, r *pb.StartUpgradeReq
 	if err != nil {
 		return nil, err
 	}
-	if request.Spec != nil || strings.HasPrefix(request.Artifact, "host:") {
+	if request.Spec != nil || request.BreakGlass || strings.HasPrefix(request.Artifact, "host:") {
 		if err := u.server.require(ctx, access.Admin, request.Service); err != nil {
 			return nil, err
 		}
@@ -54,7 +54,7 @@ func startRequest(ctx context.Context, r *pb.StartUpgradeRequest) (supervisor.Up
 	c.that(r.GetExpectedGeneration() >= 0, "expected_generation", "is negative")
 	c.failed("steps", service.CheckSteps(fromSteps(r.GetSteps())))
 	request := supervisor.UpgradeRequest{
-		Caller:  c.caller(ctx, r.GetRequestId(), r.GetReason()),
+		Caller: c.caller(ctx, r.GetRequestId(), r.GetReason()), Signing: c.signing(r),
 		Service: r.GetService(), Artifact: r.GetArtifact(), Restart: r.GetRestart(),
 		Steps: toLifecycleSteps(r.GetSteps()), NoSteps: r.GetNoSteps(),
 		Hold: c.override("hold", r.GetHold()), Soak: c.override("soak", r.GetSoak()),
