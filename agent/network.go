@@ -112,7 +112,7 @@ func (a *agent) follow(ctx context.Context, n *network, srv *server.Server) {
 		now := modified(a.config.File)
 		// Half a file may lack what its other half requires: it is read when whoever
 		// writes it has let a look pass.
-		if now == last && now != read {
+		if now.Equal(last) && !now.Equal(read) {
 			read = now
 			a.readPolicies(n, srv)
 		}
