@@ -58,8 +58,11 @@ type agent struct {
 }
 
 func assemble(c Config) (*agent, error) {
+	signed, err := c.signatures()
+	if err != nil {
+		return nil, err
+	}
 	a := &agent{config: c, log: c.Log, started: time.Now(), rotations: &rotations{log: c.Log}}
-	var err error
 	options := c.Limits.options()
 	options.OnRotate = a.rotations.report
 	if a.store, err = store.Open(c.StateDir, options); err != nil {
@@ -82,6 +85,7 @@ func assemble(c Config) (*agent, error) {
 	}
 	a.capabilities = capabilities(cgroupErr)
 	a.supervisor = supervisor.New(a.host, a.store, a.log)
+	a.supervisor.SetSignatures(signed)
 	return a, nil
 }
 

@@ -6,12 +6,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
+	"runtime"
 
 	"github.com/goccy/go-yaml"
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/gracefleet/gracefleet/agent/internal/access"
 	"github.com/gracefleet/gracefleet/agent/internal/certs"
+	"github.com/gracefleet/gracefleet/agent/internal/signatures"
 )
 
 // Config is what an agent is told. Empty fields take DefaultConfig's values.
@@ -28,6 +31,10 @@ type Config struct {
 	// Access says who may do what.
 	Access Access `yaml:"access"`
 	Limits Limits `yaml:"limits"`
+	// RequireSignature are globs of services that run signed artifacts alone.
+	RequireSignature []string `yaml:"require_signature"`
+	// SigningKeys are those whose signatures count for that.
+	SigningKeys []signatures.Key `yaml:"signing_keys"`
 	// StopServices drains every service when the agent is told to end, as for
 	// PID 1 of a container. By default services stay.
 	StopServices bool `yaml:"stop_services"`
@@ -35,8 +42,8 @@ type Config struct {
 	// next agent starts the services again.
 	Drain bool `yaml:"-"`
 
-	// File is where the configuration came from; Access is read anew when it changes.
-	// Empty without one.
+	// File is where the configuration came from; Access, RequireSignature and
+	// SigningKeys are read anew when it changes. Empty without one.
 	File string `yaml:"-"`
 	// ShimBinary is graced-shim; by default the one beside the agent.
 	ShimBinary string `yaml:"-"`
@@ -65,6 +72,15 @@ func (a Access) policy() *access.Policy {
 		p.Groups = map[string]string{socketGroup: "operator"}
 	}
 	return p
+}
+
+// signatures is the policy of which services run signed artifacts alone.
+func (c *Config) signatures() (*signatures.Policy, error) {
+	p, err := signatures.New(c.RequireSignature, c.SigningKeys, runtime.GOOS+"/"+runtime.GOARCH)
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	return p, nil
 }
 
 // DefaultConfigFile is read when no file is named, if it is there.
@@ -112,8 +128,12 @@ func ReadConfig(path string, required bool, into *Config) error {
 	if err != nil {
 		return fmt.Errorf("read the configuration: %w", err)
 	}
+	before := *into
 	if err := yaml.UnmarshalWithOptions(data, into, yaml.Strict()); err != nil {
 		return fmt.Errorf("configuration %s: %w", path, err)
+	}
+	if reflect.DeepEqual(*into, Config{}) { // what the library makes of comments alone
+		*into = before
 	}
 	return nil
 }

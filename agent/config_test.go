@@ -25,7 +25,7 @@ func TestDeployedSampleIsRightWhenUncommented(t *testing.T) {
 	for line := range strings.Lines(string(text)) {
 		bare := strings.TrimPrefix(strings.TrimPrefix(line, "#"), " ")
 		switch {
-		case strings.HasPrefix(bare, "listen:"), strings.HasPrefix(bare, "tls:"), strings.HasPrefix(bare, "access:"):
+		case strings.HasPrefix(bare, "listen:"), strings.HasPrefix(bare, "tls:"), strings.HasPrefix(bare, "access:"), strings.HasPrefix(bare, "require_signature:"), strings.HasPrefix(bare, "signing_keys:"):
 			within = true
 		case !strings.HasPrefix(line, "#"):
 			within = false
@@ -42,6 +42,9 @@ func TestDeployedSampleIsRightWhenUncommented(t *testing.T) {
 	}
 	if err := c.Access.policy().Validate(); err != nil {
 		t.Error(err)
+	}
+	if p, err := c.signatures(); err != nil || !p.Required("web") || len(c.SigningKeys) != 2 {
+		t.Errorf("signatures: %v in %+v", err, c.SigningKeys)
 	}
 	if c.Listen == "" || c.TLS.Complete() != nil || len(c.Access.Roles) != 2 || len(c.Access.Certificates) != 1 {
 		t.Errorf("it says %+v", c)
@@ -76,6 +79,15 @@ func TestUnknownKeysAreNamedWithTheirLine(t *testing.T) {
 	err := ReadConfig(path, true, &c)
 	if err == nil || !strings.Contains(err.Error(), "loglevel") || !strings.Contains(err.Error(), "[2:") {
 		t.Errorf("the error does not name the key and its line: %v", err)
+	}
+}
+
+func TestAnEmptyFileChangesNothing(t *testing.T) {
+	for _, text := range []string{"", "\n", "# nothing\n", "---\n", "{}\n"} {
+		c := Config{LogFormat: "json", File: "x"}
+		if err := ReadConfig(configFile(t, text), true, &c); err != nil || c.LogFormat != "json" || c.File != "x" {
+			t.Errorf("%q: %+v, %v", text, c, err)
+		}
 	}
 }
 

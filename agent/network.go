@@ -15,10 +15,11 @@ import (
 	"github.com/gracefleet/gracefleet/agent/internal/access"
 	"github.com/gracefleet/gracefleet/agent/internal/certs"
 	"github.com/gracefleet/gracefleet/agent/internal/server"
+	"github.com/gracefleet/gracefleet/agent/internal/signatures"
 )
 
 const (
-	// lookEvery is how soon a changed configuration holds.
+	// lookEvery is how often a change of the configuration is looked for.
 	lookEvery = time.Second
 	// recheckEvery ends the connections whose certificates have expired meanwhile.
 	recheckEvery = time.Minute
@@ -105,12 +106,17 @@ func (a *agent) follow(ctx context.Context, n *network, srv *server.Server) {
 	if a.config.File == "" {
 		return
 	}
-	last := modified(a.config.File)
+	read := modified(a.config.File)
+	last := read
 	every(ctx, lookEvery, func() {
-		if now := modified(a.config.File); now != last {
-			last = now
-			a.readAccess(n, srv)
+		now := modified(a.config.File)
+		// Half a file may lack what its other half requires: it is read when whoever
+		// writes it has let a look pass.
+		if now.Equal(last) && !now.Equal(read) {
+			read = now
+			a.readPolicies(n, srv)
 		}
+		last = now
 	})
 }
 
@@ -152,22 +158,30 @@ func modified(path string) (at time.Time) {
 	return at
 }
 
-// readAccess lets a changed policy hold. One that cannot be read, or is wrong,
-// leaves that of before in force.
-func (a *agent) readAccess(n *network, srv *server.Server) {
+// readPolicies lets changed permissions, and a change of whose signatures count,
+// hold. A file that cannot be read, or is wrong, leaves those of before in force.
+func (a *agent) readPolicies(n *network, srv *server.Server) {
 	next := a.config
-	next.Access = Access{}
+	next.Access, next.RequireSignature, next.SigningKeys = Access{}, nil, nil
 	err := ReadConfig(a.config.File, true, &next)
 	var p *access.Policy
 	if err == nil {
 		p, err = n.policy(next)
 	}
-	if err == nil && reflect.DeepEqual(p, srv.Policy()) {
-		return // watches would end for nothing
+	var signed *signatures.Policy
+	if err == nil {
+		signed, err = next.signatures()
 	}
 	if err != nil {
-		a.log.Error("the changed configuration cannot be used: the permissions of before stay in force", "error", err)
+		a.log.Error("the changed configuration cannot be used: the permissions and signing keys of before stay in force", "error", err)
 		return
+	}
+	if !reflect.DeepEqual(signed, a.supervisor.Signatures()) {
+		a.supervisor.SetSignatures(signed)
+		a.log.Info("signing keys, and what requires a signature, were read anew", "file", a.config.File)
+	}
+	if reflect.DeepEqual(p, srv.Policy()) {
+		return // watches would end for nothing
 	}
 	srv.SetPolicy(p)
 	a.log.Info("permissions were read anew; everything else in the file holds from the next start", "file", a.config.File)

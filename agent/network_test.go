@@ -16,6 +16,7 @@ import (
 	"github.com/gracefleet/gracefleet/agent/internal/access"
 	"github.com/gracefleet/gracefleet/agent/internal/certs"
 	"github.com/gracefleet/gracefleet/agent/internal/server"
+	"github.com/gracefleet/gracefleet/agent/internal/supervisor"
 	"github.com/gracefleet/gracefleet/internal/certstest"
 )
 
@@ -125,16 +126,18 @@ func TestDefaultGroup(t *testing.T) {
 }
 
 // A changed file holds at once; a wrong one changes nothing.
-func TestReadAccess(t *testing.T) {
+func TestReadPolicies(t *testing.T) {
 	path := configFile(t, "access: {roles: {ci: {may: [read]}}}")
 	a := &agent{config: Config{File: path}, log: hclog.NewNullLogger()}
+	a.supervisor = supervisor.New(nil, nil, a.log)
+	defer a.supervisor.Close()
 	srv := server.New(server.Options{Policy: &access.Policy{}, Log: a.log})
 	read := func(yaml string) *access.Policy {
 		t.Helper()
 		if err := os.WriteFile(path, []byte(yaml), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		a.readAccess(nil, srv)
+		a.readPolicies(nil, srv)
 		return srv.Policy()
 	}
 	first := read("access: {roles: {ci: {may: [read]}}}")
@@ -150,14 +153,32 @@ func TestReadAccess(t *testing.T) {
 			t.Errorf("a file that is %s changed the policy", name)
 		}
 	}
-	if p := read(""); len(p.Roles) != 0 {
+	if a.supervisor.Signatures().Required("web") {
+		t.Error("a signature is required, and nobody has said so")
+	}
+	const signed = "access: {roles: {ci: {may: [read]}}}\nrequire_signature: [web]\n"
+	if p := read(signed); p != first || !a.supervisor.Signatures().Required("web") {
+		t.Error("that a signature is required holds only from the next start, or ends watches")
+	}
+	for name, yaml := range map[string]string{
+		"a key that is none":    signed + "signing_keys: [{key: x}]",
+		"an end that is none":   signed + "signing_keys: [{key: RWQ58PEhXQM0ef/QDcd42vwgoWPRjxdjqIKRVXj8dTZM2K2RTjIAw9t4, not_after: soon}]",
+		"a word that means no":  "require_signature: none",
+		"a name that is no key": "require_signatures: []",
+		"a mistake elsewhere":   "access: {rolls: {}}",
+	} {
+		if read(yaml); !a.supervisor.Signatures().Required("web") {
+			t.Errorf("%s has lifted the requirement", name)
+		}
+	}
+	if p := read(""); len(p.Roles) != 0 || a.supervisor.Signatures().Required("web") {
 		t.Errorf("what was taken out is still there: %v", p.Roles)
 	}
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
 	before := srv.Policy()
-	if a.readAccess(nil, srv); srv.Policy() != before {
+	if a.readPolicies(nil, srv); srv.Policy() != before {
 		t.Error("a file that went away changed the policy")
 	}
 }
@@ -207,4 +228,55 @@ func inThePast(t *testing.T) *certs.Keeper {
 		t.Fatal(err)
 	}
 	return keeper
+}
+
+// Of a file that is being written, half may be there.
+func TestHalfAFileIsNotRead(t *testing.T) {
+	path := configFile(t, "")
+	write := func(yaml string, at int64) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(yaml), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(path, time.Time{}, time.Unix(at, 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const whole = "log_level: info\nrequire_signature: [web]\n"
+	write(whole, 1)
+	synctest.Test(t, func(t *testing.T) {
+		log := hclog.NewNullLogger()
+		a := &agent{config: Config{File: path}, log: log, supervisor: supervisor.New(nil, nil, log)}
+		defer a.supervisor.Close()
+		srv := server.New(server.Options{Policy: &access.Policy{}, Log: log})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			a.follow(ctx, nil, srv)
+			close(ended)
+		}()
+		pass := func(looks int) bool {
+			time.Sleep(time.Duration(looks)*lookEvery + lookEvery/2)
+			synctest.Wait()
+			return a.supervisor.Signatures().Required("web")
+		}
+		write(whole+"# more\n", 2)
+		if !pass(3) {
+			t.Error("a changed file is not read")
+		}
+		write("log_level: info\n", 3)
+		if !pass(0) {
+			t.Error("half a file has lifted the requirement")
+		}
+		write(whole, 4)
+		if !pass(3) {
+			t.Error("the whole file has lifted the requirement")
+		}
+		write("log_level: info\n", 5)
+		if pass(3) {
+			t.Error("what the administrator has taken out still holds")
+		}
+		cancel()
+		<-ended
+	})
 }

@@ -14,6 +14,7 @@ import (
 
 func newAdopt(s *session) *cobra.Command {
 	var m mutation
+	var g signing
 	var file, unit string
 	var process int32
 	cmd := &cobra.Command{
@@ -34,6 +35,7 @@ func newAdopt(s *session) *cobra.Command {
 	cmd.Flags().StringVar(&unit, "unit", "", "systemd service whose main process it is")
 	cmd.Flags().Int32Var(&process, "pid", 0, "its process id")
 	m.flags(cmd)
+	g.flags(cmd)
 	var f *spec.File
 	cmd.PreRunE = func(cmd *cobra.Command, _ []string) (err error) {
 		switch byUnit, byPID := cmd.Flags().Changed("unit"), cmd.Flags().Changed("pid"); {
@@ -53,6 +55,10 @@ func newAdopt(s *session) *cobra.Command {
 		request := &pb.AdoptServiceRequest{Program: &pb.AdoptServiceRequest_Unit{Unit: unit}}
 		if unit == "" {
 			request.Program = &pb.AdoptServiceRequest_Pid{Pid: process}
+		}
+		var err error
+		if request.Signature, request.BreakGlass, err = g.bring(f.Artifact, m.reason); err != nil {
+			return err
 		}
 		return s.adopt(ctx, c, f, request, &m)
 	})

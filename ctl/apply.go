@@ -14,6 +14,7 @@ import (
 
 func newApply(s *session) *cobra.Command {
 	var m mutation
+	var g signing
 	var file, wait string
 	cmd := &cobra.Command{
 		Use:   "apply -f FILE",
@@ -27,7 +28,9 @@ func newApply(s *session) *cobra.Command {
 	cmd.Flags().StringVarP(&file, "file", "f", "", "service file; - is standard input")
 	waitFlag(cmd, &wait)
 	m.flags(cmd)
+	g.flags(cmd)
 	var f *spec.File
+	req := &pb.ApplyServiceRequest{}
 	cmd.PreRunE = func(*cobra.Command, []string) (err error) {
 		if file == "" {
 			return usage("name the service file with -f")
@@ -35,16 +38,19 @@ func newApply(s *session) *cobra.Command {
 		if err := checkWait(wait); err != nil {
 			return err
 		}
-		f, err = s.readSpec(file)
+		if f, err = s.readSpec(file); err != nil {
+			return err
+		}
+		req.Signature, req.BreakGlass, err = g.bring(f.Artifact, m.reason)
 		return err
 	}
 	s.withRecords(cmd, func(ctx context.Context, c *client, _ []string) error {
-		return s.apply(ctx, c, f, wait, &m)
+		return s.apply(ctx, c, f, req, wait, &m)
 	})
 	return cmd
 }
 
-func (s *session) apply(ctx context.Context, c *client, f *spec.File, wait string, m *mutation) error {
+func (s *session) apply(ctx context.Context, c *client, f *spec.File, req *pb.ApplyServiceRequest, wait string, m *mutation) error {
 	ref, missing, err := s.supply(ctx, c, f.Artifact, m.dryRun)
 	if err != nil {
 		return err
@@ -54,10 +60,9 @@ func (s *session) apply(ctx context.Context, c *client, f *spec.File, wait strin
 		return err
 	}
 	missing = missing || lacks
-	declared := f.ToProto(ref, files)
-	answer, err := c.services.ApplyService(ctx, &pb.ApplyServiceRequest{
-		Name: f.Name, Spec: declared, ValidateOnly: m.dryRun, RequestId: m.id(), Reason: m.reason,
-	})
+	req.Name, req.Spec = f.Name, f.ToProto(ref, files)
+	req.ValidateOnly, req.RequestId, req.Reason = m.dryRun, m.id(), m.reason
+	answer, err := c.services.ApplyService(ctx, req)
 	if missing && notThere(err) {
 		return s.concludeDry(f.Name, true, nil)
 	}

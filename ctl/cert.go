@@ -51,12 +51,19 @@ func (s *session) caDir(flag string) (string, error) {
 // offline makes a command's function from one that asks no agent, and leaves
 // nothing going when it is interrupted.
 func (s *session) offline(home func() (string, error), run func(ctx context.Context, dir string, args []string) error) func(*cobra.Command, []string) error {
-	return func(cmd *cobra.Command, args []string) error {
+	return s.local(func(ctx context.Context, args []string) error {
 		dir, err := home()
 		if err != nil {
 			return err
 		}
-		err = run(cmd.Context(), dir, args)
+		return run(ctx, dir, args)
+	})
+}
+
+// local is offline for a command that needs no CA.
+func (s *session) local(run func(ctx context.Context, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		err := run(cmd.Context(), args)
 		var e *exitError
 		if err == nil || errors.As(err, &e) {
 			return err

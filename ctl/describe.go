@@ -114,10 +114,29 @@ func statusLines(st *pb.ServiceStatus, now time.Time, colors bool) []string {
 	if file := service.GetPidFile(); file != "" && service.GetActiveGeneration() != 0 {
 		out = append(out, "pid file "+visible(file))
 	}
+	if service.GetRequiresSignature() {
+		out = append(out, signedText(service.GetReleaseFloor()))
+	}
 	if len(st.GetGenerations()) == 0 {
 		return out
 	}
 	return append(out, generationTable(st.GetGenerations(), now).lines(colors)...)
+}
+
+// signedText says what a service runs alone.
+func signedText(floor int64) string {
+	if floor == 0 {
+		return "signed artifacts alone"
+	}
+	return fmt.Sprintf("signed artifacts alone, from release %d on", floor)
+}
+
+// releaseText is a release and its signer; "" for an artifact that is no release.
+func releaseText(release int64, key string) string {
+	if release == 0 {
+		return ""
+	}
+	return fmt.Sprintf("release %d, key %s", release, key)
 }
 
 func generationTable(all []*pb.Generation, now time.Time) *table {
@@ -154,6 +173,9 @@ func generationNote(g *pb.Generation, now time.Time) string {
 	}
 	if forced := g.GetDrain().GetForcedConnections(); forced > 0 {
 		parts = append(parts, count(forced, "connection")+" cut")
+	}
+	if release := releaseText(g.GetRelease(), g.GetSigningKey()); release != "" {
+		parts = append(parts, release)
 	}
 	if g.GetExternal() {
 		parts = append(parts, "adopted "+programText(g.GetProgram()))

@@ -21,6 +21,9 @@
 //   - audit.go, audit_verify.go: the record of who did what, and whether it is whole
 //   - cert.go: the private CA, with cert_issue.go, cert_revoke.go, cert_list.go
 //     and cert_show.go; it asks no agent
+//   - sign.go: signed artifacts, with sign_keygen.go, sign_statement.go,
+//     sign_verify.go and password.go; it asks no agent
+//   - signing.go: the signature that goes with an artifact to an agent
 //   - complete.go: names for shell completion
 //   - message.go, print.go, table.go, style.go, format.go: output
 package ctl

@@ -116,12 +116,21 @@ func actCells(l auditLine, now time.Time) []cell {
 	}
 }
 
-// how says how an upgrade ended, beyond its state.
+// how says what was upgraded to, and how it ended beyond its state.
 func how(up *pb.Upgrade) string {
-	if up.GetReason() == pb.Reason_REASON_UNSPECIFIED {
-		return visible(up.GetMessage())
+	var parts []string
+	if release := releaseText(up.GetRelease(), up.GetSigningKey()); release != "" {
+		parts = append(parts, release)
 	}
-	return fmt.Sprintf("%s: %s", word(up.GetReason()), visible(up.GetMessage()))
+	if up.GetBreakGlass() {
+		parts = append(parts, "the glass was broken")
+	}
+	if up.GetReason() != pb.Reason_REASON_UNSPECIFIED {
+		parts = append(parts, fmt.Sprintf("%s: %s", word(up.GetReason()), visible(up.GetMessage())))
+	} else if up.GetMessage() != "" {
+		parts = append(parts, visible(up.GetMessage()))
+	}
+	return strings.Join(parts, "; ")
 }
 
 func (c *client) listUpgrades(ctx context.Context, service string) ([]*pb.Upgrade, error) {

@@ -218,3 +218,89 @@ func TestBarOnATerminal(t *testing.T) {
 		t.Errorf("%q", s.text())
 	}
 }
+
+// A key's password is typed twice when it is made, and once when it signs, and never
+// shown.
+func TestPasswordsAreNotShown(t *testing.T) {
+	t.Parallel() // encrypting takes its time, and a gigabyte
+	d := newDesk(t)
+	type typing struct{ prompt, keys string }
+	run := func(args string, typed ...typing) (int, *screen) {
+		s := newScreen(t, 200)
+		done := make(chan int)
+		go func() {
+			done <- Run(t.Context(), strings.Fields(strings.ReplaceAll(args, "DIR", d.dir)), Stdio{In: s.tty, Out: s.tty, Err: s.tty, Getenv: func(string) string { return "" }})
+		}()
+		for _, k := range typed {
+			s.await(t, k.prompt)
+			s.awaitUnseen(t)
+			s.keys.WriteString(k.keys + "\n")
+		}
+		return <-done, s
+	}
+	if code, _ := run("sign keygen DIR/mine", typing{"password for the new key", "geheim"}, typing{"the same again", "other"}); code != ExitError {
+		t.Errorf("two passwords: exit %d", code)
+	}
+	if code, _ := run("sign keygen DIR/mine", typing{"password for the new key", ""}, typing{"the same again", ""}); code != ExitError {
+		t.Errorf("no password: exit %d", code)
+	}
+	code, made := run("sign keygen DIR/mine", typing{"password for the new key", "geheim"}, typing{"the same again", "geheim"})
+	if code != ExitDone {
+		t.Fatalf("exit %d: %s", code, made.text())
+	}
+	code, wrong := run("sign "+asRelease42+" --key testdata/typed.key", typing{"password of", "falsch"})
+	if wrong.await(t, "the password is wrong"); code != ExitError {
+		t.Errorf("a wrong password: exit %d", code)
+	}
+	code, signed := run("sign "+asRelease42+" --key testdata/typed.key", typing{"password of", "geheim"})
+	if code != ExitDone {
+		t.Errorf("exit %d: %s", code, signed.text())
+	}
+	if text := made.text() + signed.text(); strings.Contains(text, "geheim") {
+		t.Errorf("the password is on the screen: %q", text)
+	}
+	info, err := os.Stat(d.dir + "/mine.key")
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the key's file is %v: %v", info, err)
+	}
+	d.must(t, "verify DIR/web-v2 --public-key testdata/typed.pub")
+}
+
+// awaitUnseen waits until the terminal has stopped to show what is typed.
+func (s *screen) awaitUnseen(t *testing.T) {
+	t.Helper()
+	for limit := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		state, err := unix.IoctlGetTermios(int(s.tty.Fd()), unix.TCGETS)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if state.Lflag&unix.ECHO == 0 {
+			return
+		}
+		if time.Now().After(limit) {
+			t.Fatal("what is typed is shown")
+		}
+	}
+}
+
+// An interrupted question leaves the terminal as it was.
+func TestInterruptedPassword(t *testing.T) {
+	d := newDesk(t)
+	s := newScreen(t, 200)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan int)
+	go func() {
+		done <- Run(ctx, []string{"sign", "keygen", d.dir + "/mine"}, Stdio{In: s.tty, Out: s.tty, Err: s.tty, Getenv: func(string) string { return "" }})
+	}()
+	s.await(t, "password for the new key")
+	s.awaitUnseen(t)
+	cancel()
+	if code := <-done; code == ExitDone {
+		t.Errorf("exit %d", code)
+	}
+	state, err := unix.IoctlGetTermios(int(s.tty.Fd()), unix.TCGETS)
+	if err != nil || state.Lflag&unix.ECHO == 0 {
+		t.Errorf("the terminal shows nothing any more: %v", err)
+	}
+	s.keys.WriteString("\n") // for the read that goes on
+}

@@ -17,6 +17,7 @@ import (
 // upgradeFlags are what upgrade is told beyond the service.
 type upgradeFlags struct {
 	mutation
+	signing
 	file, artifact, steps, wait string
 	hold, soak                  time.Duration
 	forceOldest, force          bool
@@ -47,7 +48,8 @@ func newUpgrade(s *session) *cobra.Command {
 	f.BoolVar(&u.forceOldest, "force-oldest", false, "end the oldest draining generation when too many are alive")
 	f.BoolVar(&u.force, "force", false, "start although memory looks short")
 	waitFlag(cmd, &u.wait)
-	u.flags(cmd)
+	u.mutation.flags(cmd)
+	u.signing.flags(cmd)
 	var plan *plan
 	cmd.PreRunE = func(_ *cobra.Command, args []string) (err error) {
 		plan, err = s.plan(cmd, args, &u)
@@ -89,6 +91,10 @@ func (s *session) plan(cmd *cobra.Command, args []string, u *upgradeFlags) (*pla
 		return nil, err
 	}
 	from, err := upgradeSource(args, u, file)
+	if err != nil {
+		return nil, err
+	}
+	req.Signature, req.BreakGlass, err = u.bring(from, u.reason)
 	return &plan{req, file, from}, err
 }
 

@@ -55,7 +55,7 @@ var forbidden = []struct {
 	{
 		in: []string{
 			"agent/internal/access", "agent/internal/audit", "agent/internal/certs", "agent/internal/cgroup", "agent/internal/lifecycle", "agent/internal/listen", "agent/internal/probe",
-			"agent/internal/service", "agent/internal/shim", "agent/internal/socket", "agent/internal/steer", "agent/internal/store", "agent/internal/trust",
+			"agent/internal/service", "agent/internal/shim", "agent/internal/signatures", "agent/internal/socket", "agent/internal/steer", "agent/internal/store", "agent/internal/trust",
 		},
 		imports: []string{module + "/agent/internal/supervisor", module + "/agent/internal/server"},
 		why:     "imports go downward",
@@ -68,7 +68,7 @@ var forbidden = []struct {
 	{
 		in: []string{
 			"agent/internal/access", "agent/internal/audit", "agent/internal/certs", "agent/internal/cgroup", "agent/internal/lifecycle", "agent/internal/listen", "agent/internal/probe",
-			"agent/internal/service", "agent/internal/shim", "agent/internal/socket", "agent/internal/steer", "agent/internal/store", "agent/internal/trust",
+			"agent/internal/service", "agent/internal/shim", "agent/internal/signatures", "agent/internal/socket", "agent/internal/steer", "agent/internal/store", "agent/internal/trust",
 			"agent/internal/supervisor", "agent/graced-shim", "runtime",
 		},
 		imports: wire,
@@ -142,7 +142,7 @@ func TestTheListHasWhatTheRulesAreAbout(t *testing.T) {
 		have = append(have, p.local())
 	}
 	for _, dir := range []string{
-		"agent", "agent/graced", "agent/graced-shim", "agent/internal/access", "agent/internal/certs", "agent/internal/lifecycle", "agent/internal/server", "agent/internal/service",
+		"agent", "agent/graced", "agent/graced-shim", "agent/internal/access", "agent/internal/certs", "agent/internal/lifecycle", "agent/internal/server", "agent/internal/service", "agent/internal/signatures",
 		"agent/internal/steer", "agent/internal/supervisor", "api", "api/gracefleet/v1", "ctl", "ctl/gracectl", "runtime",
 	} {
 		if !slices.Contains(have, dir) {

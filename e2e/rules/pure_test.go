@@ -19,19 +19,21 @@ var pure = []struct {
 	{dir: "agent/internal/lifecycle"},
 	{dir: "agent/internal/service", own: []string{module + "/internal/handover"}},
 	{dir: "internal/chain"},
+	{dir: "agent/internal/signatures", own: []string{module + "/internal/statement"}},
 	{dir: "internal/handover"},
 	{dir: "internal/identity"},
+	{dir: "internal/statement"},
 	{dir: "agent/internal/steer", own: []string{module + "/agent/internal/service"}},
 }
 
 // thinking is what a pure package may import: nothing here reads or changes
 // anything but its arguments. Of time it has durations; of net, addresses; of
 // sync, what happens once; of bpf, the assembler; of syscall, the signals' numbers;
-// of x509, what a certificate says.
+// of x509, what a certificate says; of minisign, what can be done with a key at hand.
 var thinking = []string{
 	"bytes", "cmp", "crypto/sha256", "crypto/x509", "encoding/binary", "encoding/hex", "encoding/json", "errors", "fmt", "hash/fnv", "iter", "maps", "math",
 	"math/bits", "net/netip", "net/url", "path", "regexp", "slices", "sort", "strconv", "strings", "sync", "syscall", "time", "unicode", "unicode/utf8",
-	"golang.org/x/net/bpf",
+	"aead.dev/minisign", "golang.org/x/net/bpf",
 }
 
 // clock is what time offers beyond arithmetic.
@@ -95,6 +97,8 @@ func acts(of, name string) bool {
 	switch of {
 	case "time":
 		return slices.Contains(clock, name)
+	case "minisign":
+		return !slices.Contains([]string{"NewReader", "PrivateKey", "PublicKey", "Signature", "Verify"}, name)
 	case "x509":
 		return name != "Certificate"
 	case "syscall":

@@ -11,8 +11,8 @@ import (
 func (s *supervisorService) AdoptService(ctx context.Context, r *pb.AdoptServiceRequest) (*pb.AdoptServiceResponse, error) {
 	c := &checker{}
 	request := supervisor.AdoptRequest{
-		Caller: c.caller(ctx, r.GetRequestId(), r.GetReason()),
-		Spec:   c.spec(r.GetName(), r.GetSpec()), Unit: r.GetUnit(), PID: int(r.GetPid()), DryRun: r.GetValidateOnly(),
+		Caller: c.caller(ctx, r.GetRequestId(), r.GetReason()), Signing: c.signing(r),
+		Spec: c.spec(r.GetName(), r.GetSpec()), Unit: r.GetUnit(), PID: int(r.GetPid()), DryRun: r.GetValidateOnly(),
 	}
 	c.text("unit", r.GetUnit(), maxText)
 	switch r.GetProgram().(type) {

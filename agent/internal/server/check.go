@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -9,6 +11,7 @@ import (
 
 	"github.com/gracefleet/gracefleet/agent/internal/service"
 	"github.com/gracefleet/gracefleet/agent/internal/supervisor"
+	"github.com/gracefleet/gracefleet/internal/statement"
 )
 
 const (
@@ -59,7 +62,19 @@ func (c *checker) caller(ctx context.Context, requestID, reason string) supervis
 	c.that(len(requestID) <= maxRequestID && !strings.ContainsFunc(requestID, unprintable), "request_id", "at most 128 printable ASCII characters without spaces")
 	c.text("reason", reason, maxReason)
 	who, _ := callerOf(ctx)
-	return supervisor.Caller{Actor: who.Name, Comment: reason, RequestID: requestID}
+	return supervisor.Caller{Actor: who.Name, Comment: reason, RequestID: requestID, Root: who.almighty(uint32(os.Geteuid()))}
+}
+
+// signing checks what a request brings for a host that wants signed artifacts.
+func (c *checker) signing(r interface {
+	GetSignature() []byte
+	GetBreakGlass() bool
+	GetReason() string
+},
+) supervisor.Signing {
+	c.that(len(r.GetSignature()) <= statement.MaxFile, "signature", fmt.Sprintf("more than %d bytes", statement.MaxFile))
+	c.that(!r.GetBreakGlass() || r.GetReason() != "", "reason", "is missing: who breaks the glass says why")
+	return supervisor.Signing{Signature: r.GetSignature(), BreakGlass: r.GetBreakGlass()}
 }
 
 // duration reads an optional duration; ok says that it was there. Bounds that

@@ -20,7 +20,7 @@ func toService(s supervisor.Status) *pb.Service {
 	return &pb.Service{
 		Name: s.Name, Spec: toSpec(s.Spec), State: pb.Service_State(s.State), ActiveGeneration: count(s.Active),
 		Etag: s.ETag, Pending: toChanges(s.Pending), Actor: text(s.Actor), UpdateTime: newTimestamp(s.RecordedAt),
-		Warnings: texts(s.Warnings), PidFile: text(s.PIDFile),
+		Warnings: texts(s.Warnings), PidFile: text(s.PIDFile), RequiresSignature: s.RequiresSignature, ReleaseFloor: s.Floor,
 	}
 }
 
@@ -40,7 +40,7 @@ func toGeneration(g supervisor.Generation) *pb.Generation {
 		CreateTime: newTimestamp(g.CreatedAt), ReadyTime: newTimestamp(g.ReadyAt), EndTime: newTimestamp(g.EndedAt),
 		RollbackOf: count(g.RollbackOf), Slot: count(g.Slot), Status: text(g.StatusText),
 		Reason: toReason(g.Reason), Message: text(g.Message), Good: g.Good, Spec: toSpec(g.Spec),
-		External: g.External != nil, Program: toExternal(g.External),
+		External: g.External != nil, Program: toExternal(g.External), Release: g.Release.Number, SigningKey: g.Release.Key,
 	}
 }
 
@@ -74,6 +74,7 @@ func toUpgrade(u *supervisor.Upgrade) *pb.Upgrade {
 		Actor: text(u.Actor), Comment: text(u.Comment), RequestId: text(u.RequestID),
 		CreateTime: newTimestamp(u.CreatedAt), ReadyTime: newTimestamp(u.ReadyAt), EndTime: newTimestamp(u.EndedAt),
 		RollbackOf: count(u.RollbackOf), Warnings: texts(u.Warnings),
+		Release: u.Release.Number, SigningKey: u.Release.Key, BreakGlass: u.BreakGlass,
 	}
 	for _, s := range u.Steps {
 		m.Steps = append(m.Steps, &pb.CanaryStep{Weight: count(s.Weight), Manual: s.Manual})

@@ -61,6 +61,10 @@ var errorTable = []struct {
 	{supervisor.ErrNotExecutable, codes.FailedPrecondition, pb.Reason_REASON_NOT_EXECUTABLE},
 	{supervisor.ErrHostFile, codes.FailedPrecondition, pb.Reason_REASON_HOST_FILE},
 	{supervisor.ErrOutOfMemory, codes.ResourceExhausted, pb.Reason_REASON_OUT_OF_MEMORY},
+	{supervisor.ErrSignatureRequired, codes.FailedPrecondition, pb.Reason_REASON_SIGNATURE_REQUIRED},
+	{supervisor.ErrSignatureRefused, codes.FailedPrecondition, pb.Reason_REASON_SIGNATURE_REFUSED},
+	{supervisor.ErrReleaseBelowFloor, codes.FailedPrecondition, pb.Reason_REASON_SIGNATURE_BELOW_FLOOR},
+	{supervisor.ErrNotRoot, codes.PermissionDenied, pb.Reason_REASON_PERMISSION},
 
 	{store.ErrBusy, codes.Aborted, pb.Reason_REASON_UPLOAD_BUSY},
 	{store.ErrInUse, codes.FailedPrecondition, pb.Reason_REASON_ARTIFACT_IN_USE},

@@ -113,10 +113,11 @@ func (s *Server) authorise(ctx context.Context, method string, request any) erro
 }
 
 // demands is the permission that a request asks for: one that chooses the program,
-// with a specification or a path on the host, asks for Admin.
+// with a specification or a path on the host, or an old release, by breaking the
+// glass, asks for Admin.
 func demands(may access.Permission, request any) access.Permission {
 	up, ok := request.(*pb.StartUpgradeRequest)
-	if ok && (up.GetSpec() != nil || strings.HasPrefix(up.GetArtifact(), "host:")) {
+	if ok && (up.GetSpec() != nil || up.GetBreakGlass() || strings.HasPrefix(up.GetArtifact(), "host:")) {
 		return access.Admin
 	}
 	return may

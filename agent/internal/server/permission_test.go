@@ -265,6 +265,7 @@ func TestOnlyAdminChoosesTheProgram(t *testing.T) {
 	for name, r := range map[string]*pb.StartUpgradeRequest{
 		"a specification": {Service: "web", Spec: &pb.ServiceSpec{Artifact: digestOf(nil), User: "root", Sockets: []*pb.Socket{{Name: "http", Listen: "tcp://:80"}}}},
 		"a host's path":   {Service: "web", Artifact: "host:/bin/sh"},
+		"an old release":  {Service: "web", Artifact: digestOf(nil), BreakGlass: true, Reason: "an emergency"},
 	} {
 		_, err := upgrades.StartUpgrade(limited(t), r)
 		if wantError(t, err, codes.PermissionDenied, pb.Reason_REASON_PERMISSION); h.supervisor.last() != nil {

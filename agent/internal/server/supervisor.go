@@ -21,8 +21,8 @@ type supervisorService struct {
 func (s *supervisorService) ApplyService(ctx context.Context, r *pb.ApplyServiceRequest) (*pb.ApplyServiceResponse, error) {
 	c := &checker{}
 	request := supervisor.ApplyRequest{
-		Caller: c.caller(ctx, r.GetRequestId(), r.GetReason()),
-		Spec:   c.spec(r.GetName(), r.GetSpec()), ETag: r.GetEtag(), DryRun: r.GetValidateOnly(),
+		Caller: c.caller(ctx, r.GetRequestId(), r.GetReason()), Signing: c.signing(r),
+		Spec: c.spec(r.GetName(), r.GetSpec()), ETag: r.GetEtag(), DryRun: r.GetValidateOnly(),
 	}
 	c.text("etag", r.GetEtag(), maxText)
 	if err := c.err(); err != nil {

@@ -47,7 +47,7 @@ func startRequest(ctx context.Context, r *pb.StartUpgradeRequest) (supervisor.Up
 	c.that(r.GetExpectedGeneration() >= 0, "expected_generation", "is negative")
 	c.failed("steps", service.CheckSteps(fromSteps(r.GetSteps())))
 	request := supervisor.UpgradeRequest{
-		Caller:  c.caller(ctx, r.GetRequestId(), r.GetReason()),
+		Caller: c.caller(ctx, r.GetRequestId(), r.GetReason()), Signing: c.signing(r),
 		Service: r.GetService(), Artifact: r.GetArtifact(), Restart: r.GetRestart(),
 		Steps: toLifecycleSteps(r.GetSteps()), NoSteps: r.GetNoSteps(),
 		Hold: c.override("hold", r.GetHold()), Soak: c.override("soak", r.GetSoak()),

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gracefleet/gracefleet/agent/internal/supervisor"
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
+	"github.com/gracefleet/gracefleet/internal/statement"
 )
 
 func TestStartUpgrade(t *testing.T) {
@@ -43,6 +44,8 @@ func TestBadUpgrades(t *testing.T) {
 		"broken duration":  {"soak", &pb.StartUpgradeRequest{Service: "web", Soak: &durationpb.Duration{Seconds: 1, Nanos: -1}}},
 		"negative":         {"expected_generation", &pb.StartUpgradeRequest{Service: "web", ExpectedGeneration: -1}},
 		"spec":             {"artifact", &pb.StartUpgradeRequest{Service: "web", Spec: &pb.ServiceSpec{}}},
+		"no reason given":  {"reason", &pb.StartUpgradeRequest{Service: "web", BreakGlass: true}},
+		"a long signature": {"signature", &pb.StartUpgradeRequest{Service: "web", Signature: make([]byte, statement.MaxFile+1)}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := h.upgrades().StartUpgrade(limited(t), c.request)

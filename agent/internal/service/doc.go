@@ -12,6 +12,7 @@
 //   - defaults.go: what an unset key means
 //   - validate.go, validate_socket.go, validate_probe.go, validate_upgrade.go,
 //     validate_handover.go: every rule a specification must meet, as field violations
+//   - program.go: what a signed artifact does not cover
 //   - diff.go, change.go, format.go: what changed between two, in a person's words
 //   - invalid.go: the error that lists all violations
 //

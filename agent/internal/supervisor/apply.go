@@ -20,6 +20,10 @@ func (s *Supervisor) Apply(ctx context.Context, r ApplyRequest) (ApplyResult, er
 	if err := s.addressesFree(ctx, r.Spec); err != nil {
 		return ApplyResult{}, err
 	}
+	adm, err := s.admitFirst(ctx, r.Spec, r.Caller, r.Signing)
+	if err != nil {
+		return ApplyResult{}, err
+	}
 	version, err := s.host.Vet(ctx, r.Spec)
 	if err != nil {
 		return ApplyResult{}, err
@@ -27,7 +31,7 @@ func (s *Supervisor) Apply(ctx context.Context, r ApplyRequest) (ApplyResult, er
 	if o, err := s.find(r.Spec.Name); err == nil {
 		return o.reapply(ctx, r, version)
 	}
-	return s.create(ctx, r, version)
+	return s.create(ctx, r, version, adm)
 }
 
 // addressesFree says whether no other service declares an address that meets
@@ -67,21 +71,21 @@ func (o *owner) declared() []service.Address {
 	return out
 }
 
-func (s *Supervisor) create(ctx context.Context, r ApplyRequest, version string) (ApplyResult, error) {
+func (s *Supervisor) create(ctx context.Context, r ApplyRequest, version string, adm admission) (ApplyResult, error) {
 	if r.ETag != "" {
 		return ApplyResult{}, fmt.Errorf("%w: service %q does not exist, so it has no etag", ErrETagMismatch, r.Spec.Name)
 	}
 	if err := s.conflicts(ctx, r.Spec, nil); err != nil {
 		return ApplyResult{}, err
 	}
-	rec := record{Format: recordFormat, Name: r.Spec.Name, BootID: s.host.BootID(), Spec: r.Spec, Actor: r.Actor}
+	rec := s.newRecord(r.Spec, r.Actor, adm)
 	if r.DryRun {
 		return ApplyResult{Status: Status{Name: r.Spec.Name, Spec: r.Spec, State: Running}, Created: true}, nil
 	}
 	var res ApplyResult
 	err := s.found(ctx, rec, func(o *owner) error {
 		o.rec.RecordedAt = o.wall()
-		u, err := o.begin(begin{Caller: r.Caller, kind: lifecycle.KindCreate, spec: r.Spec, version: version, body: digest("apply", r.Spec)})
+		u, err := o.begin(begin{Caller: r.Caller, kind: lifecycle.KindCreate, spec: r.Spec, version: version, body: digest("apply", r.Spec), admission: adm})
 		if err != nil {
 			return err
 		}
@@ -90,6 +94,13 @@ func (s *Supervisor) create(ctx context.Context, r ApplyRequest, version string)
 		return nil
 	})
 	return res, err
+}
+
+func (s *Supervisor) newRecord(spec service.Spec, actor string, adm admission) record {
+	return record{
+		Format: recordFormat, Name: spec.Name, BootID: s.host.BootID(), Spec: spec, Actor: actor,
+		Signature: adm.signature, Floor: s.floor(spec.Name),
+	}
 }
 
 // found adds a service with its first act; if that is refused, nothing is left of it.
@@ -128,21 +139,26 @@ func (o *owner) reapply(ctx context.Context, r ApplyRequest, version string) (Ap
 			if r.ETag != "" && r.ETag != service.ETag(o.rec.Spec) {
 				return fmt.Errorf("%w: service %q was last recorded by %s; look at it and apply again", ErrETagMismatch, o.name, o.rec.Actor)
 			}
+			adm, err := o.sup.admitDeclared(&o.rec, r.Spec, r.Caller, r.Signing, o.wall())
+			if err != nil {
+				return err
+			}
 			res.Changes = service.Diff(o.rec.Spec, r.Spec)
 			res.Warnings = o.addressWarnings(r.Spec)
 			if r.DryRun {
 				res.Status = o.status()
 				return nil
 			}
-			return o.recordNew(r, version, body, &res)
+			return o.recordNew(r, version, body, adm, &res)
 		})
 	})
 	return res, err
 }
 
-func (o *owner) recordNew(r ApplyRequest, version, body string, res *ApplyResult) error {
+func (o *owner) recordNew(r ApplyRequest, version, body string, adm admission, res *ApplyResult) error {
 	o.remember(r.RequestID, body, "")
 	o.recordSpec(r.Spec, r.Actor)
+	o.rec.Signature = adm.signature
 	o.adoptPolicies(r.Spec)
 	if err := o.save(); err != nil {
 		return err
@@ -151,8 +167,8 @@ func (o *owner) recordNew(r ApplyRequest, version, body string, res *ApplyResult
 		o.report([]Event{{ServiceChanged: &ServiceChanged{Verb: "recorded", Actor: r.Actor, Reason: r.Comment}}})
 	}
 	o.settle()
-	if o.rec.State.Live() == 0 && !o.rec.State.Halted && o.rec.State.Promoted == 0 {
-		u, err := o.begin(begin{Caller: Caller{Actor: r.Actor, Comment: r.Comment}, kind: lifecycle.KindCreate, spec: r.Spec, version: version})
+	if o.rec.unborn() {
+		u, err := o.begin(begin{Caller: Caller{Actor: r.Actor, Comment: r.Comment}, kind: lifecycle.KindCreate, spec: r.Spec, version: version, admission: adm})
 		if err != nil {
 			return err
 		}

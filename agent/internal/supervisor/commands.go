@@ -224,7 +224,7 @@ func (s *Supervisor) Delete(ctx context.Context, c ServiceCommand) error {
 				return nil
 			}
 			o.deleted = true
-			return s.records.DeleteRecord(o.name)
+			return s.forget(o.name, o.rec.Floor)
 		})
 		if err != nil || c.DryRun || closed {
 			break

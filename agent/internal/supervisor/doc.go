@@ -14,6 +14,8 @@
 //   - external.go: programs that somebody else started
 //   - alone.go: what an upgrade without overlap needs beside them
 //   - apply.go, upgrade.go, rollback.go, commands.go: what operators ask for
+//   - admit.go: what may run where signatures are required; floor.go: which releases
+//     are too old
 //   - requests.go: the same request twice
 //   - record.go, history.go: what is kept on disk
 //   - status.go, journal.go, follow.go: what readers see

@@ -18,6 +18,10 @@ var (
 	ErrAddressOverlap     = errors.New("an address overlaps one that is live")
 	ErrAddressInUse       = errors.New("an address is in use by a foreign process")
 	ErrOutOfMemory        = errors.New("not enough memory for two generations")
+	ErrSignatureRequired  = errors.New("a signed artifact is required")
+	ErrSignatureRefused   = errors.New("the signature does not count")
+	ErrReleaseBelowFloor  = errors.New("the release is older than one that was promoted")
+	ErrNotRoot            = errors.New("this is for root of the host")
 )
 
 // ErrNotAdoptable is Host.FindProgram's answer for what cannot be taken over.

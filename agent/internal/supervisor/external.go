@@ -29,6 +29,10 @@ func (s *Supervisor) Adopt(ctx context.Context, r AdoptRequest) (AdoptResult, er
 	if err := s.addressesFree(ctx, r.Spec); err != nil {
 		return AdoptResult{}, err
 	}
+	adm, err := s.admitFirst(ctx, r.Spec, r.Caller, r.Signing)
+	if err != nil {
+		return AdoptResult{}, err
+	}
 	x, err := s.host.FindProgram(ctx, r.Spec, r.Unit, r.PID)
 	if err != nil {
 		return AdoptResult{}, err
@@ -43,7 +47,7 @@ func (s *Supervisor) Adopt(ctx context.Context, r AdoptRequest) (AdoptResult, er
 	if r.DryRun {
 		return AdoptResult{Status: Status{Name: r.Spec.Name, Spec: r.Spec, State: Running}, Program: x}, nil
 	}
-	return s.takeOver(ctx, r, x, version)
+	return s.takeOver(ctx, r, x, version, adm)
 }
 
 func (r AdoptRequest) body() string {
@@ -76,10 +80,11 @@ func (o *owner) adoptedBefore(ctx context.Context, r AdoptRequest) (res AdoptRes
 	return res, done, err
 }
 
-func (s *Supervisor) takeOver(ctx context.Context, r AdoptRequest, x External, version string) (AdoptResult, error) {
+func (s *Supervisor) takeOver(ctx context.Context, r AdoptRequest, x External, version string, adm admission) (AdoptResult, error) {
 	res := AdoptResult{Program: x}
 	adopt := func(o *owner) error {
 		o.recordSpec(r.Spec, r.Actor)
+		o.rec.Signature = adm.signature
 		u, err := o.begin(begin{Caller: r.Caller, kind: lifecycle.KindAdopt, spec: r.Spec, version: version, body: r.body(), external: &x})
 		if err != nil {
 			return err
@@ -90,11 +95,15 @@ func (s *Supervisor) takeOver(ctx context.Context, r AdoptRequest, x External, v
 	}
 	o, err := s.find(r.Spec.Name)
 	if err == nil {
-		err = o.do(ctx, func() error { return o.attempt(func() error { return adopt(o) }) })
+		err = o.do(ctx, func() error {
+			if adm, err = s.admitDeclared(&o.rec, r.Spec, r.Caller, r.Signing, o.wall()); err != nil {
+				return err
+			}
+			return o.attempt(func() error { return adopt(o) })
+		})
 		return res, err
 	}
-	rec := record{Format: recordFormat, Name: r.Spec.Name, BootID: s.host.BootID(), Spec: r.Spec, Actor: r.Actor}
-	err = s.found(ctx, rec, adopt)
+	err = s.found(ctx, s.newRecord(r.Spec, r.Actor, adm), adopt)
 	return res, err
 }
 

@@ -80,7 +80,7 @@ func (o *owner) inherit(g *lifecycle.Generation) *pastGeneration {
 		p.RollbackOf = u.From
 	}
 	if source := o.rec.generation(p.RollbackOf); source != nil {
-		p.Artifact, p.Version, p.Spec = source.Artifact, source.Version, source.Spec
+		p.Artifact, p.Version, p.Spec, p.Release = source.Artifact, source.Version, source.Spec, source.Release
 		p.Good = source.Good && p.RollbackOf == u.From // proven, unlike what it replaces
 	}
 	o.rec.Generations = append(o.rec.Generations, p)
@@ -124,7 +124,7 @@ func (o *owner) chronicleUpgrade(was, u *lifecycle.Upgrade) []Event {
 		return nil
 	}
 	if g := o.rec.generation(u.To); g != nil && p.Artifact == "" {
-		p.Artifact, p.Version = g.Artifact, g.Version
+		p.Artifact, p.Version, p.Release = g.Artifact, g.Version, g.Release
 	}
 	if p.ReadyAt.IsZero() && u.State > lifecycle.UpgradeStarting && u.State <= lifecycle.UpgradeSucceeded {
 		p.ReadyAt = o.wall()
@@ -164,6 +164,9 @@ func (o *owner) upgradeEnded(p *pastUpgrade) {
 func (o *owner) promoted(p *pastUpgrade) {
 	if g := o.rec.generation(p.To); g != nil {
 		g.Good = true
+		// Not sooner: a release that has proved nothing must not keep out the one that
+		// serves. Not later: who is told of the success may rely on it.
+		o.rec.Floor = max(o.rec.Floor, g.Release.Number)
 		if g.Spec != nil && (p.Kind == lifecycle.KindRollback || p.Kind == lifecycle.KindAutoRollback) {
 			o.recordSpec(*g.Spec, p.Actor)
 		}
@@ -177,6 +180,9 @@ func (o *owner) promoted(p *pastUpgrade) {
 }
 
 func (o *owner) recordSpec(spec service.Spec, actor string) {
+	if spec.Artifact != o.rec.Spec.Artifact {
+		o.rec.Signature = nil
+	}
 	o.rec.Spec, o.rec.Actor, o.rec.RecordedAt = spec, actor, o.wall()
 }
 

@@ -28,6 +28,12 @@ type record struct {
 	Spec       service.Spec `json:"spec"`
 	Actor      string       `json:"actor"`
 	RecordedAt time.Time    `json:"recorded_at"`
+	// Signature is what came with its artifact, until an upgrade runs that.
+	Signature []byte `json:"signature,omitempty"`
+	// Floor is the highest release that was promoted; below it none is taken.
+	Floor int64 `json:"floor,omitempty"`
+	// Deleted says that the floor is all that is left of the service.
+	Deleted bool `json:"deleted,omitempty"`
 
 	Generations []pastGeneration `json:"generations"` // oldest first
 	Upgrades    []pastUpgrade    `json:"upgrades"`    // oldest first
@@ -51,6 +57,7 @@ type pastGeneration struct {
 	Message    string                    `json:"message,omitempty"`
 	Exit       *Exit                     `json:"exit,omitempty"`
 	Forced     int                       `json:"forced,omitempty"`
+	Release    Release                   `json:"release,omitzero"`
 	// External is the program that was adopted, until the agent runs its own.
 	External *External `json:"external,omitempty"`
 }
@@ -58,16 +65,18 @@ type pastGeneration struct {
 // pastUpgrade is an upgrade with what the lifecycle does not need to know.
 type pastUpgrade struct {
 	lifecycle.Upgrade
-	Artifact  string    `json:"artifact"`
-	Version   string    `json:"version,omitempty"`
-	Actor     string    `json:"actor,omitempty"`
-	Comment   string    `json:"comment,omitempty"`
-	RequestID string    `json:"request_id,omitempty"`
-	CreatedAt time.Time `json:"created_at"`
-	ReadyAt   time.Time `json:"ready_at,omitzero"`
-	EndedAt   time.Time `json:"ended_at,omitzero"`
-	Errno     int       `json:"errno,omitempty"`
-	LastLines []string  `json:"last_lines,omitempty"`
+	Artifact   string    `json:"artifact"`
+	Version    string    `json:"version,omitempty"`
+	Actor      string    `json:"actor,omitempty"`
+	Comment    string    `json:"comment,omitempty"`
+	RequestID  string    `json:"request_id,omitempty"`
+	CreatedAt  time.Time `json:"created_at"`
+	ReadyAt    time.Time `json:"ready_at,omitzero"`
+	EndedAt    time.Time `json:"ended_at,omitzero"`
+	Errno      int       `json:"errno,omitempty"`
+	LastLines  []string  `json:"last_lines,omitempty"`
+	Release    Release   `json:"release,omitzero"`
+	BreakGlass bool      `json:"break_glass,omitempty"`
 	// Record is the specification to record once the upgrade is promoted.
 	Record *service.Spec `json:"record,omitempty"`
 }

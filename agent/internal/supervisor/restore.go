@@ -23,6 +23,10 @@ func (s *Supervisor) Restore(ctx context.Context, records map[string][]byte) (pr
 			problems = append(problems, fmt.Errorf("service %q: %w", name, err))
 			continue
 		}
+		if rec.Deleted {
+			s.keepFloor(name, rec.Floor)
+			continue
+		}
 		if err := s.restore(ctx, rec); err != nil {
 			problems = append(problems, fmt.Errorf("service %q: %w", name, err))
 		}

@@ -58,7 +58,7 @@ func (o *owner) rollback(r RollbackRequest) (UpgradeResult, error) {
 	if err := o.overlapsLive(spec); err != nil {
 		return UpgradeResult{}, err
 	}
-	b := begin{Caller: r.Caller, kind: lifecycle.KindRollback, spec: spec, version: p.Version, target: target, body: body}
+	b := begin{Caller: r.Caller, kind: lifecycle.KindRollback, spec: spec, version: p.Version, target: target, body: body, admission: admission{Release: p.Release}}
 	if r.DryRun {
 		return o.wouldBegin(b, changes, true)
 	}

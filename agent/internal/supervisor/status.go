@@ -26,6 +26,7 @@ func (o *owner) status() Status {
 		Name: o.name, Spec: o.rec.Spec, State: o.serviceState(), ETag: service.ETag(o.rec.Spec),
 		Actor: o.rec.Actor, RecordedAt: o.rec.RecordedAt, Warnings: o.warnings(),
 		Generations: o.generations(endedShown), PIDFile: o.host.PIDFile(o.name),
+		RequiresSignature: o.sup.signatures.Load().Required(o.name), Floor: o.rec.Floor,
 	}
 	if a := o.rec.State.Active(); a != nil {
 		st.Active = a.Number
@@ -106,7 +107,7 @@ func (o *owner) show(p *pastGeneration, g *lifecycle.Generation, weights map[int
 	out := Generation{
 		Number: p.Number, State: p.State, Artifact: p.Artifact, Version: p.Version, Restarts: p.Restarts,
 		Exit: p.Exit, CreatedAt: p.CreatedAt, ReadyAt: p.ReadyAt, EndedAt: p.EndedAt, RollbackOf: p.RollbackOf,
-		Reason: p.Reason, Message: p.Message, Good: o.good(p),
+		Reason: p.Reason, Message: p.Message, Good: o.good(p), Release: p.Release,
 	}
 	if p.External != nil && !p.External.Replaced {
 		out.External = p.External
@@ -162,7 +163,7 @@ func (o *owner) showUpgrade(p *pastUpgrade) Upgrade {
 		Artifact: p.Artifact, Version: p.Version, Steps: p.Plan.Steps, Step: p.Step, StepSaw: slices.Clone(p.StepSaw),
 		Reason: p.Reason, Message: p.Message, Errno: p.Errno, LastLines: p.LastLines, Actor: p.Actor,
 		Comment: p.Comment, RequestID: p.RequestID, CreatedAt: p.CreatedAt, ReadyAt: p.ReadyAt, EndedAt: p.EndedAt,
-		RollbackOf: p.Target, Warnings: slices.Clone(p.Warnings),
+		RollbackOf: p.Target, Warnings: slices.Clone(p.Warnings), Release: p.Release, BreakGlass: p.BreakGlass,
 	}
 	if !p.State.Ended() {
 		u.Waiting = p.Waiting()

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 
 	"github.com/hashicorp/go-hclog"
+
+	"github.com/gracefleet/gracefleet/agent/internal/signatures"
 )
 
 // Supervisor runs all services of a host. Its methods are safe for concurrent
@@ -22,8 +24,11 @@ type Supervisor struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
+	signatures atomic.Pointer[signatures.Policy]
+
 	mu     sync.Mutex
 	owners map[string]*owner
+	floors map[string]int64 // of services that were deleted
 	// order serialises declarations, so that two cannot claim one address.
 	declare sync.Mutex
 }
@@ -31,10 +36,12 @@ type Supervisor struct {
 // New prepares a supervisor that runs nothing yet: call Restore.
 func New(h Host, r Records, log hclog.Logger) *Supervisor {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	return &Supervisor{
+	s := &Supervisor{
 		host: h, records: r, log: log.Named("supervisor"),
-		journal: newJournal(), ctx: ctx, cancel: cancel, owners: map[string]*owner{},
+		journal: newJournal(), ctx: ctx, cancel: cancel, owners: map[string]*owner{}, floors: map[string]int64{},
 	}
+	s.signatures.Store(&signatures.Policy{})
+	return s
 }
 
 // Close lets go of every service; all programs live on.

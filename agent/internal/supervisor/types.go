@@ -21,19 +21,23 @@ const (
 type Status struct {
 	// Look numbers the looks at services: two statuses of one look are the same. Zero
 	// when nobody has looked.
-	Look        uint64
-	Name        string
-	Spec        service.Spec
-	State       ServiceState
-	Active      int // number of the active generation, 0 when none
-	ETag        string
-	Pending     []service.Change
-	Actor       string
-	RecordedAt  time.Time
-	Warnings    []string
-	PIDFile     string
-	Generations []Generation // newest first: alive ones, and the last that ended
-	Upgrade     *Upgrade     // in progress, or the last
+	Look       uint64
+	Name       string
+	Spec       service.Spec
+	State      ServiceState
+	Active     int // number of the active generation, 0 when none
+	ETag       string
+	Pending    []service.Change
+	Actor      string
+	RecordedAt time.Time
+	Warnings   []string
+	PIDFile    string
+	// RequiresSignature says that it runs signed artifacts alone, Floor which release
+	// is the lowest that is taken; 0 before the first.
+	RequiresSignature bool
+	Floor             int64
+	Generations       []Generation // newest first: alive ones, and the last that ended
+	Upgrade           *Upgrade     // in progress, or the last
 }
 
 // Generation is one generation as it stands.
@@ -59,6 +63,7 @@ type Generation struct {
 	Good        bool
 	Spec        service.Spec
 	External    *External // whose program was adopted; nil for the agent's own
+	Release     Release
 }
 
 // Drain is how far a drain has come. Nil numbers cannot be known.
@@ -109,6 +114,14 @@ type Upgrade struct {
 	EndedAt    time.Time
 	RollbackOf int
 	Warnings   []string
+	Release    Release
+	BreakGlass bool // its release is below the floor
+}
+
+// Release is what a signed statement says of an artifact; zero without one.
+type Release struct {
+	Number int64  `json:"number"`
+	Key    string `json:"key"` // id of the key that signed it
 }
 
 // Caller says who asks, why, and under which id a repeat is harmless.
@@ -116,11 +129,22 @@ type Caller struct {
 	Actor     string
 	Comment   string
 	RequestID string
+	// Root is whoever rules the host: root, or the agent's own user, on the host.
+	Root bool `json:",omitempty"`
+}
+
+// Signing is what a request brings for a service that runs signed artifacts alone.
+type Signing struct {
+	// Signature is a signed statement of the artifact, see package statement.
+	Signature []byte `json:",omitempty"`
+	// BreakGlass takes a release below the floor.
+	BreakGlass bool `json:",omitempty"`
 }
 
 // ApplyRequest declares a service.
 type ApplyRequest struct {
 	Caller
+	Signing
 	Spec   service.Spec
 	ETag   string
 	DryRun bool
@@ -139,6 +163,7 @@ type ApplyResult struct {
 // Unit and PID is set.
 type AdoptRequest struct {
 	Caller
+	Signing
 	Spec   service.Spec
 	Unit   string
 	PID    int
@@ -155,6 +180,7 @@ type AdoptResult struct {
 // UpgradeRequest starts an upgrade.
 type UpgradeRequest struct {
 	Caller
+	Signing
 	Service  string
 	Artifact string        // "" means the recorded one
 	Spec     *service.Spec // to record first; nil means the recorded one

@@ -21,6 +21,7 @@ type begin struct {
 	target  int             // generation that a rollback restores
 	record  bool            // record the specification once promoted
 	body    string          // digest of the request
+	admission
 	// external is the running program that is adopted.
 	external *External
 }
@@ -39,6 +40,7 @@ func (o *owner) begin(b begin) (Upgrade, error) {
 	up := pastUpgrade{
 		Upgrade: lifecycle.Upgrade{ID: id}, Artifact: b.spec.Artifact, Version: b.version,
 		Actor: b.Actor, Comment: b.Comment, RequestID: b.RequestID, CreatedAt: o.wall(),
+		Release: b.Release, BreakGlass: b.brokeGlass,
 	}
 	if b.record {
 		up.Record = &b.spec
@@ -47,6 +49,7 @@ func (o *owner) begin(b begin) (Upgrade, error) {
 	o.rec.Generations = append(o.rec.Generations, pastGeneration{
 		Number: number, State: lifecycle.Starting, Artifact: b.spec.Artifact,
 		Version: b.version, Spec: &b.spec, CreatedAt: o.wall(), RollbackOf: b.target, External: b.external,
+		Release: b.Release,
 	})
 	o.remember(b.RequestID, b.body, id)
 	in := SlotIntent{Service: o.name, Slot: o.rec.State.LastSlot + 1, Generation: number, Spec: b.spec}
@@ -143,6 +146,10 @@ func (s *Supervisor) Upgrade(ctx context.Context, r UpgradeRequest) (UpgradeResu
 				res, err = o.upgrade(r, spec, "")
 				return err
 			})
+		}
+		// Before a host looks into an archive that nobody has signed.
+		if _, err := o.admitUpgrade(r, spec); err != nil {
+			return err
 		}
 		slots = o.openSlots()
 		if a := o.rec.State.Active(); a != nil && !r.Force {
@@ -241,7 +248,11 @@ func (o *owner) upgrade(r UpgradeRequest, spec service.Spec, version string) (Up
 	if res, done := o.alreadyThere(r, spec); done {
 		return res, nil
 	}
-	b := begin{Caller: r.Caller, kind: lifecycle.KindUpgrade, spec: spec, version: version, plan: planFor(r, spec), record: true, body: body}
+	adm, err := o.admitUpgrade(r, spec)
+	if err != nil {
+		return UpgradeResult{}, err
+	}
+	b := begin{Caller: r.Caller, kind: lifecycle.KindUpgrade, spec: spec, version: version, plan: planFor(r, spec), record: true, body: body, admission: adm}
 	if r.Restart {
 		b.kind, b.record = lifecycle.KindRestart, false
 	}

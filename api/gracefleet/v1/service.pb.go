@@ -236,7 +236,12 @@ type Service struct {
 	// What an operator should know, such as "standby respawning: abort not instant".
 	Warnings []string `protobuf:"bytes,9,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	// Stable pid file that follows the active generation.
-	PidFile       string `protobuf:"bytes,10,opt,name=pid_file,json=pidFile,proto3" json:"pid_file,omitempty"`
+	PidFile string `protobuf:"bytes,10,opt,name=pid_file,json=pidFile,proto3" json:"pid_file,omitempty"`
+	// Whether the host runs signed artifacts of it alone.
+	RequiresSignature bool `protobuf:"varint,11,opt,name=requires_signature,json=requiresSignature,proto3" json:"requires_signature,omitempty"`
+	// Lowest release that an upgrade may have: the highest that was promoted. 0
+	// before the first.
+	ReleaseFloor  int64 `protobuf:"varint,12,opt,name=release_floor,json=releaseFloor,proto3" json:"release_floor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -341,6 +346,20 @@ func (x *Service) GetPidFile() string {
 	return ""
 }
 
+func (x *Service) GetRequiresSignature() bool {
+	if x != nil {
+		return x.RequiresSignature
+	}
+	return false
+}
+
+func (x *Service) GetReleaseFloor() int64 {
+	if x != nil {
+		return x.ReleaseFloor
+	}
+	return 0
+}
+
 // Generation is one numbered deployment of a service.
 type Generation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -387,7 +406,11 @@ type Generation struct {
 	// Whether its program was adopted, and the agent has not started its own since.
 	External bool `protobuf:"varint,21,opt,name=external,proto3" json:"external,omitempty"`
 	// The adopted program; absent for the agent's own.
-	Program       *ExternalProgram `protobuf:"bytes,22,opt,name=program,proto3" json:"program,omitempty"`
+	Program *ExternalProgram `protobuf:"bytes,22,opt,name=program,proto3" json:"program,omitempty"`
+	// Release number of the artifact, as its signed statement says; 0 without one.
+	Release int64 `protobuf:"varint,23,opt,name=release,proto3" json:"release,omitempty"`
+	// Id of the key that signed that, as minisign writes it.
+	SigningKey    string `protobuf:"bytes,24,opt,name=signing_key,json=signingKey,proto3" json:"signing_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -574,6 +597,20 @@ func (x *Generation) GetProgram() *ExternalProgram {
 		return x.Program
 	}
 	return nil
+}
+
+func (x *Generation) GetRelease() int64 {
+	if x != nil {
+		return x.Release
+	}
+	return 0
+}
+
+func (x *Generation) GetSigningKey() string {
+	if x != nil {
+		return x.SigningKey
+	}
+	return ""
 }
 
 // DrainStatus is how far a drain has come.
@@ -1241,7 +1278,12 @@ type ApplyServiceRequest struct {
 	// Client-chosen id that makes a repeat harmless.
 	RequestId string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Why, for the history.
-	Reason        string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Signed statement of the artifact, for a service that the host runs signed
+	// artifacts of alone. It is kept until an upgrade runs the artifact.
+	Signature []byte `protobuf:"bytes,7,opt,name=signature,proto3" json:"signature,omitempty"`
+	// Take a release below the service's floor. It needs a reason.
+	BreakGlass    bool `protobuf:"varint,8,opt,name=break_glass,json=breakGlass,proto3" json:"break_glass,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1316,6 +1358,20 @@ func (x *ApplyServiceRequest) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *ApplyServiceRequest) GetSignature() []byte {
+	if x != nil {
+		return x.Signature
+	}
+	return nil
+}
+
+func (x *ApplyServiceRequest) GetBreakGlass() bool {
+	if x != nil {
+		return x.BreakGlass
+	}
+	return false
 }
 
 // ApplyServiceResponse is what was declared.
@@ -1420,7 +1476,12 @@ type AdoptServiceRequest struct {
 	// Client-chosen id that makes a repeat harmless.
 	RequestId string `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Why, for the history.
-	Reason        string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Signed statement of the specification's artifact, for a service that the host
+	// runs signed artifacts of alone: the agent starts that one if the program ends.
+	Signature []byte `protobuf:"bytes,8,opt,name=signature,proto3" json:"signature,omitempty"`
+	// Take a release below the service's floor. It needs a reason.
+	BreakGlass    bool `protobuf:"varint,9,opt,name=break_glass,json=breakGlass,proto3" json:"break_glass,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1513,6 +1574,20 @@ func (x *AdoptServiceRequest) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *AdoptServiceRequest) GetSignature() []byte {
+	if x != nil {
+		return x.Signature
+	}
+	return nil
+}
+
+func (x *AdoptServiceRequest) GetBreakGlass() bool {
+	if x != nil {
+		return x.BreakGlass
+	}
+	return false
 }
 
 type isAdoptServiceRequest_Program interface {
@@ -2939,7 +3014,7 @@ var File_gracefleet_v1_service_proto protoreflect.FileDescriptor
 
 const file_gracefleet_v1_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1bgracefleet/v1/service.proto\x12\rgracefleet.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18gracefleet/v1/spec.proto\x1a\x1bgracefleet/v1/upgrade.proto\"\xd8\x03\n" +
+	"\x1bgracefleet/v1/service.proto\x12\rgracefleet.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18gracefleet/v1/spec.proto\x1a\x1bgracefleet/v1/upgrade.proto\"\xac\x04\n" +
 	"\aService\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12.\n" +
 	"\x04spec\x18\x02 \x01(\v2\x1a.gracefleet.v1.ServiceSpecR\x04spec\x122\n" +
@@ -2952,13 +3027,15 @@ const file_gracefleet_v1_service_proto_rawDesc = "" +
 	"updateTime\x12\x1a\n" +
 	"\bwarnings\x18\t \x03(\tR\bwarnings\x12\x19\n" +
 	"\bpid_file\x18\n" +
-	" \x01(\tR\apidFile\"T\n" +
+	" \x01(\tR\apidFile\x12-\n" +
+	"\x12requires_signature\x18\v \x01(\bR\x11requiresSignature\x12#\n" +
+	"\rrelease_floor\x18\f \x01(\x03R\freleaseFloor\"T\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rSTATE_RUNNING\x10\x01\x12\x11\n" +
 	"\rSTATE_STOPPED\x10\x02\x12\x0e\n" +
 	"\n" +
-	"STATE_DOWN\x10\x03\"\xfe\a\n" +
+	"STATE_DOWN\x10\x03\"\xb9\b\n" +
 	"\n" +
 	"Generation\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x05R\x06number\x125\n" +
@@ -2986,7 +3063,10 @@ const file_gracefleet_v1_service_proto_rawDesc = "" +
 	"\x04good\x18\x13 \x01(\bR\x04good\x12.\n" +
 	"\x04spec\x18\x14 \x01(\v2\x1a.gracefleet.v1.ServiceSpecR\x04spec\x12\x1a\n" +
 	"\bexternal\x18\x15 \x01(\bR\bexternal\x128\n" +
-	"\aprogram\x18\x16 \x01(\v2\x1e.gracefleet.v1.ExternalProgramR\aprogram\"\xa5\x01\n" +
+	"\aprogram\x18\x16 \x01(\v2\x1e.gracefleet.v1.ExternalProgramR\aprogram\x12\x18\n" +
+	"\arelease\x18\x17 \x01(\x03R\arelease\x12\x1f\n" +
+	"\vsigning_key\x18\x18 \x01(\tR\n" +
+	"signingKey\"\xa5\x01\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eSTATE_STARTING\x10\x01\x12\x13\n" +
@@ -3058,7 +3138,7 @@ const file_gracefleet_v1_service_proto_rawDesc = "" +
 	"\x05actor\x18\x02 \x01(\tR\x05actor\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\"%\n" +
 	"\rEventsDropped\x12\x14\n" +
-	"\x05count\x18\x01 \x01(\x03R\x05count\"\xc9\x01\n" +
+	"\x05count\x18\x01 \x01(\x03R\x05count\"\x88\x02\n" +
 	"\x13ApplyServiceRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12.\n" +
 	"\x04spec\x18\x02 \x01(\v2\x1a.gracefleet.v1.ServiceSpecR\x04spec\x12\x12\n" +
@@ -3066,13 +3146,16 @@ const file_gracefleet_v1_service_proto_rawDesc = "" +
 	"\rvalidate_only\x18\x04 \x01(\bR\fvalidateOnly\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x05 \x01(\tR\trequestId\x12\x16\n" +
-	"\x06reason\x18\x06 \x01(\tR\x06reason\"\xe6\x01\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\x12\x1c\n" +
+	"\tsignature\x18\a \x01(\fR\tsignature\x12\x1f\n" +
+	"\vbreak_glass\x18\b \x01(\bR\n" +
+	"breakGlass\"\xe6\x01\n" +
 	"\x14ApplyServiceResponse\x120\n" +
 	"\aservice\x18\x01 \x01(\v2\x16.gracefleet.v1.ServiceR\aservice\x124\n" +
 	"\achanges\x18\x02 \x03(\v2\x1a.gracefleet.v1.FieldChangeR\achanges\x12\x18\n" +
 	"\acreated\x18\x03 \x01(\bR\acreated\x120\n" +
 	"\aupgrade\x18\x04 \x01(\v2\x16.gracefleet.v1.UpgradeR\aupgrade\x12\x1a\n" +
-	"\bwarnings\x18\x05 \x03(\tR\bwarnings\"\xea\x01\n" +
+	"\bwarnings\x18\x05 \x03(\tR\bwarnings\"\xa9\x02\n" +
 	"\x13AdoptServiceRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12.\n" +
 	"\x04spec\x18\x02 \x01(\v2\x1a.gracefleet.v1.ServiceSpecR\x04spec\x12\x14\n" +
@@ -3081,7 +3164,10 @@ const file_gracefleet_v1_service_proto_rawDesc = "" +
 	"\rvalidate_only\x18\x05 \x01(\bR\fvalidateOnly\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x06 \x01(\tR\trequestId\x12\x16\n" +
-	"\x06reason\x18\a \x01(\tR\x06reasonB\t\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\x12\x1c\n" +
+	"\tsignature\x18\b \x01(\fR\tsignature\x12\x1f\n" +
+	"\vbreak_glass\x18\t \x01(\bR\n" +
+	"breakGlassB\t\n" +
 	"\aprogram\"\xb8\x01\n" +
 	"\x14AdoptServiceResponse\x124\n" +
 	"\x06status\x18\x01 \x01(\v2\x1c.gracefleet.v1.ServiceStatusR\x06status\x128\n" +

@@ -109,17 +109,24 @@ const (
 	Reason_REASON_QUEUE_FULL Reason = 38
 	// The running program cannot be adopted.
 	Reason_REASON_NOT_ADOPTABLE Reason = 39
+	// The service runs signed artifacts alone, and no signature came with this one.
+	Reason_REASON_SIGNATURE_REQUIRED Reason = 40
+	// The signed statement does not count: the metadata's "part" says what of it.
+	Reason_REASON_SIGNATURE_REFUSED Reason = 41
+	// The release is lower than one that was promoted: "release" and "floor" in the
+	// metadata are their numbers.
+	Reason_REASON_SIGNATURE_BELOW_FLOOR Reason = 42
 	// A file on the host that the service names, env_file or one of credentials,
 	// cannot be used.
-	Reason_REASON_HOST_FILE Reason = 44
+	Reason_REASON_HOST_FILE Reason = 43
 	// The caller asks for more changes than the agent takes at a time; when to ask
 	// again is in google.rpc.RetryInfo.
-	Reason_REASON_RATE_LIMITED Reason = 60
+	Reason_REASON_RATE_LIMITED Reason = 44
 	// The caller, or all together, have as many uploads under way as the agent takes;
 	// when to ask again is in google.rpc.RetryInfo.
-	Reason_REASON_TOO_MANY_UPLOADS Reason = 61
+	Reason_REASON_TOO_MANY_UPLOADS Reason = 45
 	// The artifacts of the host take all that its configuration gives them.
-	Reason_REASON_QUOTA_EXCEEDED Reason = 62
+	Reason_REASON_QUOTA_EXCEEDED Reason = 46
 )
 
 // Enum value maps for Reason.
@@ -165,56 +172,62 @@ var (
 		37: "REASON_ROLLED_BACK",
 		38: "REASON_QUEUE_FULL",
 		39: "REASON_NOT_ADOPTABLE",
-		44: "REASON_HOST_FILE",
-		60: "REASON_RATE_LIMITED",
-		61: "REASON_TOO_MANY_UPLOADS",
-		62: "REASON_QUOTA_EXCEEDED",
+		40: "REASON_SIGNATURE_REQUIRED",
+		41: "REASON_SIGNATURE_REFUSED",
+		42: "REASON_SIGNATURE_BELOW_FLOOR",
+		43: "REASON_HOST_FILE",
+		44: "REASON_RATE_LIMITED",
+		45: "REASON_TOO_MANY_UPLOADS",
+		46: "REASON_QUOTA_EXCEEDED",
 	}
 	Reason_value = map[string]int32{
-		"REASON_UNSPECIFIED":          0,
-		"REASON_UPGRADE_IN_PROGRESS":  1,
-		"REASON_READY_TIMEOUT":        2,
-		"REASON_EXITED_EARLY":         3,
-		"REASON_DIGEST_MISMATCH":      4,
-		"REASON_NO_ROLLBACK_TARGET":   5,
-		"REASON_ETAG_MISMATCH":        6,
-		"REASON_ADDRESS_IN_USE":       7,
-		"REASON_EXEC_FAILED":          8,
-		"REASON_CANDIDATE_DIED":       9,
-		"REASON_LISTENER_LOST":        10,
-		"REASON_NOT_ACCEPTING":        11,
-		"REASON_CHECK_FAILED":         12,
-		"REASON_REPORTED_FAILURE":     13,
-		"REASON_STRANGER":             14,
-		"REASON_STEP_TIMEOUT":         15,
-		"REASON_ABORTED":              16,
-		"REASON_CRASH_LOOP":           17,
-		"REASON_HOST_REBOOTED":        18,
-		"REASON_SERVICE_STOPPED":      19,
-		"REASON_TOO_MANY_GENERATIONS": 20,
-		"REASON_OUT_OF_MEMORY":        21,
-		"REASON_DISK_FULL":            22,
-		"REASON_SERVICE_NOT_FOUND":    23,
-		"REASON_ARTIFACT_NOT_FOUND":   24,
-		"REASON_GENERATION_NOT_FOUND": 25,
-		"REASON_UPGRADE_NOT_FOUND":    26,
-		"REASON_WRONG_STATE":          27,
-		"REASON_REQUEST_ID_REUSED":    28,
-		"REASON_NOT_EXECUTABLE":       29,
-		"REASON_ARTIFACT_IN_USE":      30,
-		"REASON_ADDRESS_OVERLAP":      31,
-		"REASON_INVALID":              32,
-		"REASON_UPLOAD_BUSY":          33,
-		"REASON_INTERNAL":             34,
-		"REASON_PERMISSION":           35,
-		"REASON_TOO_LARGE":            36,
-		"REASON_ROLLED_BACK":          37,
-		"REASON_QUEUE_FULL":           38,
-		"REASON_NOT_ADOPTABLE":        39,
-		"REASON_HOST_FILE":            44,
-		"REASON_RATE_LIMITED":         60,
-		"REASON_TOO_MANY_UPLOADS":     61,
-		"REASON_QUOTA_EXCEEDED":       62,
+		"REASON_UNSPECIFIED":           0,
+		"REASON_UPGRADE_IN_PROGRESS":   1,
+		"REASON_READY_TIMEOUT":         2,
+		"REASON_EXITED_EARLY":          3,
+		"REASON_DIGEST_MISMATCH":       4,
+		"REASON_NO_ROLLBACK_TARGET":    5,
+		"REASON_ETAG_MISMATCH":         6,
+		"REASON_ADDRESS_IN_USE":        7,
+		"REASON_EXEC_FAILED":           8,
+		"REASON_CANDIDATE_DIED":        9,
+		"REASON_LISTENER_LOST":         10,
+		"REASON_NOT_ACCEPTING":         11,
+		"REASON_CHECK_FAILED":          12,
+		"REASON_REPORTED_FAILURE":      13,
+		"REASON_STRANGER":              14,
+		"REASON_STEP_TIMEOUT":          15,
+		"REASON_ABORTED":               16,
+		"REASON_CRASH_LOOP":            17,
+		"REASON_HOST_REBOOTED":         18,
+		"REASON_SERVICE_STOPPED":       19,
+		"REASON_TOO_MANY_GENERATIONS":  20,
+		"REASON_OUT_OF_MEMORY":         21,
+		"REASON_DISK_FULL":             22,
+		"REASON_SERVICE_NOT_FOUND":     23,
+		"REASON_ARTIFACT_NOT_FOUND":    24,
+		"REASON_GENERATION_NOT_FOUND":  25,
+		"REASON_UPGRADE_NOT_FOUND":     26,
+		"REASON_WRONG_STATE":           27,
+		"REASON_REQUEST_ID_REUSED":     28,
+		"REASON_NOT_EXECUTABLE":        29,
+		"REASON_ARTIFACT_IN_USE":       30,
+		"REASON_ADDRESS_OVERLAP":       31,
+		"REASON_INVALID":               32,
+		"REASON_UPLOAD_BUSY":           33,
+		"REASON_INTERNAL":              34,
+		"REASON_PERMISSION":            35,
+		"REASON_TOO_LARGE":             36,
+		"REASON_ROLLED_BACK":           37,
+		"REASON_QUEUE_FULL":            38,
+		"REASON_NOT_ADOPTABLE":         39,
+		"REASON_SIGNATURE_REQUIRED":    40,
+		"REASON_SIGNATURE_REFUSED":     41,
+		"REASON_SIGNATURE_BELOW_FLOOR": 42,
+		"REASON_HOST_FILE":             43,
+		"REASON_RATE_LIMITED":          44,
+		"REASON_TOO_MANY_UPLOADS":      45,
+		"REASON_QUOTA_EXCEEDED":        46,
 	}
 )
 
@@ -441,7 +454,13 @@ type Upgrade struct {
 	// Rollout that drives it, when one does.
 	RolloutId string `protobuf:"bytes,25,opt,name=rollout_id,json=rolloutId,proto3" json:"rollout_id,omitempty"`
 	// What an operator should know, such as a step that saw no connection.
-	Warnings      []string `protobuf:"bytes,26,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	Warnings []string `protobuf:"bytes,26,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	// Release number of the artifact, as its signed statement says; 0 without one.
+	Release int64 `protobuf:"varint,27,opt,name=release,proto3" json:"release,omitempty"`
+	// Id of the key that signed that, as minisign writes it.
+	SigningKey string `protobuf:"bytes,28,opt,name=signing_key,json=signingKey,proto3" json:"signing_key,omitempty"`
+	// Whether the release was below the service's floor, and taken all the same.
+	BreakGlass    bool `protobuf:"varint,29,opt,name=break_glass,json=breakGlass,proto3" json:"break_glass,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -658,6 +677,27 @@ func (x *Upgrade) GetWarnings() []string {
 	return nil
 }
 
+func (x *Upgrade) GetRelease() int64 {
+	if x != nil {
+		return x.Release
+	}
+	return 0
+}
+
+func (x *Upgrade) GetSigningKey() string {
+	if x != nil {
+		return x.SigningKey
+	}
+	return ""
+}
+
+func (x *Upgrade) GetBreakGlass() bool {
+	if x != nil {
+		return x.BreakGlass
+	}
+	return false
+}
+
 // StartUpgradeRequest starts an upgrade.
 type StartUpgradeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -688,7 +728,13 @@ type StartUpgradeRequest struct {
 	// End the oldest draining generation when too many are alive.
 	ForceOldest bool `protobuf:"varint,13,opt,name=force_oldest,json=forceOldest,proto3" json:"force_oldest,omitempty"`
 	// Start although memory looks short.
-	Force         bool `protobuf:"varint,14,opt,name=force,proto3" json:"force,omitempty"`
+	Force bool `protobuf:"varint,14,opt,name=force,proto3" json:"force,omitempty"`
+	// Signed statement of the artifact, for a service that the host runs signed
+	// artifacts of alone; without, the one that the specification was recorded with.
+	Signature []byte `protobuf:"bytes,15,opt,name=signature,proto3" json:"signature,omitempty"`
+	// Take a release below the service's floor. It needs the permission admin and a
+	// reason.
+	BreakGlass    bool `protobuf:"varint,16,opt,name=break_glass,json=breakGlass,proto3" json:"break_glass,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -817,6 +863,20 @@ func (x *StartUpgradeRequest) GetForceOldest() bool {
 func (x *StartUpgradeRequest) GetForce() bool {
 	if x != nil {
 		return x.Force
+	}
+	return false
+}
+
+func (x *StartUpgradeRequest) GetSignature() []byte {
+	if x != nil {
+		return x.Signature
+	}
+	return nil
+}
+
+func (x *StartUpgradeRequest) GetBreakGlass() bool {
+	if x != nil {
+		return x.BreakGlass
 	}
 	return false
 }
@@ -1613,7 +1673,8 @@ var File_gracefleet_v1_upgrade_proto protoreflect.FileDescriptor
 
 const file_gracefleet_v1_upgrade_proto_rawDesc = "" +
 	"\n" +
-	"\x1bgracefleet/v1/upgrade.proto\x12\rgracefleet.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18gracefleet/v1/spec.proto\"\xf3\t\n" +
+	"\x1bgracefleet/v1/upgrade.proto\x12\rgracefleet.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18gracefleet/v1/spec.proto\"\xcf\n" +
+	"\n" +
 	"\aUpgrade\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aservice\x18\x02 \x01(\tR\aservice\x122\n" +
@@ -1647,7 +1708,12 @@ const file_gracefleet_v1_upgrade_proto_rawDesc = "" +
 	"rollbackOf\x12\x1d\n" +
 	"\n" +
 	"rollout_id\x18\x19 \x01(\tR\trolloutId\x12\x1a\n" +
-	"\bwarnings\x18\x1a \x03(\tR\bwarnings\"\x91\x01\n" +
+	"\bwarnings\x18\x1a \x03(\tR\bwarnings\x12\x18\n" +
+	"\arelease\x18\x1b \x01(\x03R\arelease\x12\x1f\n" +
+	"\vsigning_key\x18\x1c \x01(\tR\n" +
+	"signingKey\x12\x1f\n" +
+	"\vbreak_glass\x18\x1d \x01(\bR\n" +
+	"breakGlass\"\x91\x01\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eSTATE_STARTING\x10\x01\x12\x10\n" +
@@ -1666,7 +1732,7 @@ const file_gracefleet_v1_upgrade_proto_rawDesc = "" +
 	"\n" +
 	"KIND_START\x10\x06\x12\x0e\n" +
 	"\n" +
-	"KIND_ADOPT\x10\a\"\x85\x04\n" +
+	"KIND_ADOPT\x10\a\"\xc4\x04\n" +
 	"\x13StartUpgradeRequest\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x1a\n" +
 	"\bartifact\x18\x02 \x01(\tR\bartifact\x12.\n" +
@@ -1683,7 +1749,10 @@ const file_gracefleet_v1_upgrade_proto_rawDesc = "" +
 	"\rvalidate_only\x18\v \x01(\bR\fvalidateOnly\x12/\n" +
 	"\x13expected_generation\x18\f \x01(\x05R\x12expectedGeneration\x12!\n" +
 	"\fforce_oldest\x18\r \x01(\bR\vforceOldest\x12\x14\n" +
-	"\x05force\x18\x0e \x01(\bR\x05force\"\xb8\x01\n" +
+	"\x05force\x18\x0e \x01(\bR\x05force\x12\x1c\n" +
+	"\tsignature\x18\x0f \x01(\fR\tsignature\x12\x1f\n" +
+	"\vbreak_glass\x18\x10 \x01(\bR\n" +
+	"breakGlass\"\xb8\x01\n" +
 	"\x14StartUpgradeResponse\x120\n" +
 	"\aupgrade\x18\x01 \x01(\v2\x16.gracefleet.v1.UpgradeR\aupgrade\x12\x1c\n" +
 	"\tunchanged\x18\x02 \x01(\bR\tunchanged\x12\x1a\n" +
@@ -1738,7 +1807,7 @@ const file_gracefleet_v1_upgrade_proto_rawDesc = "" +
 	"\aupgrade\x18\x01 \x01(\v2\x16.gracefleet.v1.UpgradeR\aupgrade\x12\x18\n" +
 	"\aaborted\x18\x02 \x01(\bR\aaborted\x12\x1c\n" +
 	"\tunchanged\x18\x03 \x01(\bR\tunchanged\x124\n" +
-	"\achanges\x18\x04 \x03(\v2\x1a.gracefleet.v1.FieldChangeR\achanges*\x83\t\n" +
+	"\achanges\x18\x04 \x03(\v2\x1a.gracefleet.v1.FieldChangeR\achanges*\xe2\t\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aREASON_UPGRADE_IN_PROGRESS\x10\x01\x12\x18\n" +
@@ -1780,11 +1849,14 @@ const file_gracefleet_v1_upgrade_proto_rawDesc = "" +
 	"\x10REASON_TOO_LARGE\x10$\x12\x16\n" +
 	"\x12REASON_ROLLED_BACK\x10%\x12\x15\n" +
 	"\x11REASON_QUEUE_FULL\x10&\x12\x18\n" +
-	"\x14REASON_NOT_ADOPTABLE\x10'\x12\x14\n" +
-	"\x10REASON_HOST_FILE\x10,\x12\x17\n" +
-	"\x13REASON_RATE_LIMITED\x10<\x12\x1b\n" +
-	"\x17REASON_TOO_MANY_UPLOADS\x10=\x12\x19\n" +
-	"\x15REASON_QUOTA_EXCEEDED\x10>2\xaf\x04\n" +
+	"\x14REASON_NOT_ADOPTABLE\x10'\x12\x1d\n" +
+	"\x19REASON_SIGNATURE_REQUIRED\x10(\x12\x1c\n" +
+	"\x18REASON_SIGNATURE_REFUSED\x10)\x12 \n" +
+	"\x1cREASON_SIGNATURE_BELOW_FLOOR\x10*\x12\x14\n" +
+	"\x10REASON_HOST_FILE\x10+\x12\x17\n" +
+	"\x13REASON_RATE_LIMITED\x10,\x12\x1b\n" +
+	"\x17REASON_TOO_MANY_UPLOADS\x10-\x12\x19\n" +
+	"\x15REASON_QUOTA_EXCEEDED\x10.2\xaf\x04\n" +
 	"\x0eUpgradeService\x12W\n" +
 	"\fStartUpgrade\x12\".gracefleet.v1.StartUpgradeRequest\x1a#.gracefleet.v1.StartUpgradeResponse\x12Q\n" +
 	"\n" +

@@ -44,7 +44,8 @@ func Start(ctx context.Context, p Programs, dir string) (*Agent, error) {
 	}
 	defer log.Close()
 	a.Log = log.Name()
-	a.command = exec.Command(p.Graced, "--state-dir", filepath.Join(dir, "s"), "--runtime-dir", RuntimeDir(dir))
+	// What graced.yaml says of this host, such as its address, is not about this agent.
+	a.command = exec.Command(p.Graced, "--config", os.DevNull, "--state-dir", filepath.Join(dir, "s"), "--runtime-dir", RuntimeDir(dir))
 	a.command.Env = append(os.Environ(), "NOTIFY_SOCKET="+notify)
 	a.command.Stdout, a.command.Stderr = log, log
 	// Ctrl-C is for the command, which then ends the agent in order.
