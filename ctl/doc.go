@@ -19,7 +19,8 @@
 //   - describe.go: upgrades and generations in words
 //   - result.go: what came of it, in one line, in detail and as a record
 //   - cert.go: the private CA, with cert_issue.go, cert_revoke.go, cert_list.go
-//     and cert_show.go; it asks no agent
+//     and cert_show.go; it asks no agent. cert_serve.go has it answer hosts that
+//     join by cert_token.go
 //   - complete.go: names for shell completion
 //   - message.go, print.go, table.go, style.go, format.go: output
 package ctl
