@@ -19,5 +19,6 @@
 //   - caller.go: who calls, and what they may do
 //   - peer.go: who is at the other end of the local socket
 //   - remote.go: whose certificate is at the other end over the network
-//   - limits.go: how much a client may ask of the agent
+//   - limits.go: how much a client may ask of the agent; counts.go: how much of it
+//     is used
 package server

@@ -48,6 +48,7 @@ type Server struct {
 	gate       *gate // of the local socket
 	network    *gate
 	handshakes *gate
+	refused    atomic.Uint64 // handshakes
 }
 
 // reign is the time in which one policy holds.
