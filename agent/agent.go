@@ -129,11 +129,18 @@ func (a *agent) run(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
+	figures, err := openMetrics(ctx, a.config)
+	if err != nil {
+		return errors.Join(err, l.Close(), n.close())
+	}
 	policy, err := n.policy(a.config)
 	if err == nil {
 		err = a.restore(ctx)
 	}
 	if err != nil {
+		if figures != nil {
+			figures.Close()
+		}
 		return errors.Join(err, l.Close(), n.close())
 	}
 	a.network = n
@@ -145,6 +152,9 @@ func (a *agent) run(ctx context.Context) error {
 	var tidied sync.WaitGroup
 	tidied.Go(func() { a.follow(serving, n, srv) })
 	tidied.Go(func() { a.housekeeping(serving) })
+	if figures != nil {
+		tidied.Go(func() { a.serveMetrics(serving, figures, srv) })
+	}
 	if os.Getpid() == 1 {
 		tidied.Go(func() { reapOrphans(serving) })
 	}
@@ -230,6 +240,7 @@ func (a *agent) info() server.Info {
 		Host: hostname, Version: a.config.Version, StateID: a.store.ID(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
 		Kernel: kernelRelease(), Started: a.started, PID: os.Getpid(), Capabilities: a.capabilities,
 		Degraded: append(slices.Clone(a.degraded), a.network.warnings()...), StateDir: a.config.StateDir, RuntimeDir: a.config.RuntimeDir,
+		Network: a.network.info(),
 	}
 }
 

@@ -26,8 +26,10 @@ type Config struct {
 	LogLevel  string `yaml:"log_level"`
 	LogFormat string `yaml:"log_format"` // text or json
 	// Listen is HOST:PORT of the API on the network; empty keeps it on the host.
-	Listen string      `yaml:"listen"`
-	TLS    certs.Files `yaml:"tls"`
+	Listen string `yaml:"listen"`
+	TLS    TLS    `yaml:"tls"`
+	// Metrics is HOST:PORT of the figures for Prometheus; without a host, on loopback.
+	Metrics string `yaml:"metrics"`
 	// Access says who may do what.
 	Access Access `yaml:"access"`
 	Limits Limits `yaml:"limits"`
@@ -51,6 +53,14 @@ type Config struct {
 	Version string `yaml:"-"`
 	// Log takes the agent's own log.
 	Log hclog.Logger `yaml:"-"`
+}
+
+// TLS is how an agent proves itself on the network.
+type TLS struct {
+	certs.Files `yaml:",inline"`
+	// Renew is HOST:PORT of the CA that renews certificate and revocation list, as
+	// gracectl cert serve. Empty leaves the files to somebody else.
+	Renew string `yaml:"renew"`
 }
 
 // Access is the policy of a host, as its administrator writes it.

@@ -2,6 +2,8 @@ package agent
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -16,6 +18,7 @@ import (
 	"github.com/gracefleet/gracefleet/agent/internal/certs"
 	"github.com/gracefleet/gracefleet/agent/internal/server"
 	"github.com/gracefleet/gracefleet/agent/internal/signatures"
+	"github.com/gracefleet/gracefleet/api"
 )
 
 const (
@@ -23,13 +26,17 @@ const (
 	lookEvery = time.Second
 	// recheckEvery ends the connections whose certificates have expired meanwhile.
 	recheckEvery = time.Minute
-	// warnEvery keeps what nobody acts upon from filling the log.
-	warnEvery = 24 * time.Hour
+	// warnEvery keeps what nobody acts upon from filling the log. What ends within a
+	// day is said at each look.
+	warnEvery     = 24 * time.Hour
+	warnLookEvery = time.Hour
 )
 
 // network is the agent's place outside its host.
 type network struct {
 	certs    *certs.Keeper
+	renewer  *certs.Renewer // nil when nobody renews
+	renew    string         // where
 	listener net.Listener
 }
 
@@ -37,7 +44,7 @@ type network struct {
 // without certificates.
 func openNetwork(ctx context.Context, c Config) (*network, error) {
 	if c.Listen == "" {
-		if c.TLS != (certs.Files{}) {
+		if c.TLS != (TLS{}) {
 			return nil, errors.New("configuration: certificates without --listen serve nobody: say HOST:PORT, or leave them out")
 		}
 		return nil, nil
@@ -45,15 +52,40 @@ func openNetwork(ctx context.Context, c Config) (*network, error) {
 	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
 		return nil, fmt.Errorf("--listen %q: want HOST:PORT, such as 10.0.0.5:7443 or :7443", c.Listen)
 	}
-	keeper, err := certs.Open(c.TLS, c.Log.Named("certs"))
+	keeper, err := certs.Open(c.TLS.Files, c.Log.Named("certs"))
 	if err != nil {
 		return nil, err
 	}
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen)
-	if err != nil {
+	n := &network{certs: keeper, renew: c.TLS.Renew}
+	if n.renewer, err = newRenewer(keeper, c); err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	if n.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen); err != nil {
 		return nil, fmt.Errorf("--listen %s: %w", c.Listen, err)
 	}
-	return &network{certs: keeper, listener: l}, nil
+	return n, nil
+}
+
+// newRenewer has the CA renew the agent's certificate, if the configuration says
+// which; nil otherwise.
+func newRenewer(k *certs.Keeper, c Config) (*certs.Renewer, error) {
+	if c.TLS.Renew == "" {
+		return nil, nil
+	}
+	if host, _, err := net.SplitHostPort(c.TLS.Renew); err != nil || host == "" {
+		return nil, fmt.Errorf("tls: renew: %q: want HOST:PORT of the CA, such as ca.example.org:7444", c.TLS.Renew)
+	}
+	if _, err := access.AgentID(k.Leaf()); err != nil {
+		return nil, fmt.Errorf("tls: renew: the CA could not know the agent: %w", err)
+	}
+	dial := func(own tls.Certificate, roots *x509.CertPool) (certs.Authority, error) {
+		id, err := access.AgentID(own.Leaf)
+		if err != nil {
+			return nil, err
+		}
+		return api.DialRenew(c.TLS.Renew, own, roots, id.TrustDomain)
+	}
+	return certs.NewRenewer(k, dial, c.Log.Named("renew"))
 }
 
 // remote is what the server needs of it; nil without one.
@@ -101,7 +133,10 @@ func (a *agent) follow(ctx context.Context, n *network, srv *server.Server) {
 	if n != nil {
 		reading.Go(func() { n.certs.Run(ctx, srv.Recheck) })
 		reading.Go(func() { every(ctx, recheckEvery, srv.Recheck) })
-		reading.Go(func() { n.warnDaily(ctx, a.log) })
+		reading.Go(func() { n.warn(ctx, a.log) })
+	}
+	if n != nil && n.renewer != nil {
+		reading.Go(func() { n.renewer.Run(ctx) })
 	}
 	if a.config.File == "" {
 		return
@@ -134,21 +169,68 @@ func every(ctx context.Context, interval time.Duration, do func()) {
 	}
 }
 
-// warnDaily logs what is wrong with the certificates, or will be soon.
-func (n *network) warnDaily(ctx context.Context, log hclog.Logger) {
-	every(ctx, warnEvery, func() {
+// warn logs what is wrong with the certificates, or will be soon: once a day, and
+// when it becomes more urgent.
+func (n *network) warn(ctx context.Context, log hclog.Logger) {
+	var said time.Time
+	var loudest certs.Urgency
+	every(ctx, warnLookEvery, func() {
+		urgency := certs.Fine
+		for _, w := range n.certs.Warnings(time.Now()) {
+			urgency = max(urgency, w.Urgency)
+		}
+		if urgency <= loudest && urgency < certs.Now && time.Since(said) < warnEvery {
+			return
+		}
+		said, loudest = time.Now(), urgency
+		level := hclog.Warn
+		if urgency > certs.InTime {
+			level = hclog.Error
+		}
 		for _, w := range n.warnings() {
-			log.Warn("certificates: " + w)
+			log.Log(level, "certificates: "+w)
 		}
 	})
 }
 
-// warnings are for whoever asks about the agent.
+// warnings are for whoever asks about the agent. That the CA is away is one only when
+// something ends for it.
 func (n *network) warnings() []string {
 	if n == nil {
 		return nil
 	}
-	return n.certs.Warnings(time.Now())
+	var out []string
+	for _, w := range n.certs.Warnings(time.Now()) {
+		out = append(out, w.Text)
+	}
+	if n.renewer == nil || len(out) == 0 {
+		return out
+	}
+	if err := n.renewer.Contact().Err; err != nil {
+		out = append(out, fmt.Sprintf("the CA at %s does not renew them: %v", n.renew, err))
+	}
+	return out
+}
+
+// info describes it; nil without one.
+func (n *network) info() *server.NetworkInfo {
+	if n == nil {
+		return nil
+	}
+	f := n.certs.Figures()
+	i := &server.NetworkInfo{
+		Address: n.address(), Identity: f.Identity, Serial: f.Serial, Issuer: f.Issuer, NotBefore: f.NotBefore, NotAfter: f.NotAfter,
+		CANotAfter: f.CANotAfter, CRLNextUpdate: f.CRLNextUpdate, Renew: n.renew,
+	}
+	if n.renewer == nil {
+		return i
+	}
+	c := n.renewer.Contact()
+	i.RenewContact = c.At
+	if c.Err != nil {
+		i.RenewError = c.Err.Error()
+	}
+	return i
 }
 
 func modified(path string) (at time.Time) {

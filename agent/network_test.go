@@ -41,7 +41,7 @@ func TestNetworkIsRefusedWithoutProof(t *testing.T) {
 		"the host on its own": {"", certs.Files{}, ""},
 		"whole":               {"127.0.0.1:0", good, ""},
 	} {
-		n, err := openNetwork(t.Context(), Config{Listen: row.listen, TLS: row.files, Log: hclog.NewNullLogger()})
+		n, err := openNetwork(t.Context(), Config{Listen: row.listen, TLS: TLS{Files: row.files}, Log: hclog.NewNullLogger()})
 		if (row.words == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), row.words) {
 			t.Errorf("%s: %v, want %q", name, err, row.words)
 		}
@@ -183,45 +183,51 @@ func TestReadPolicies(t *testing.T) {
 	}
 }
 
-// What is wrong with a certificate is told to who asks, always, and to the log,
-// once a day.
+// What is wrong with a certificate is told to who asks, always, and to the log: once a
+// day, in the end each hour.
 func TestCertificateWarnings(t *testing.T) {
-	ca := certstest.NewCA(t)
-	keeper, err := certs.Open(certs.Files(ca.Agent("web-1")), hclog.NewNullLogger())
-	if err != nil {
-		t.Fatal(err)
-	}
-	n := &network{certs: keeper}
-	if got := n.warnings(); len(got) != 1 || !strings.Contains(got[0], "certificate ends on") {
-		t.Errorf("warnings: %q", got)
-	}
 	if got := (*network)(nil).warnings(); len(got) != 0 {
 		t.Errorf("without a network: %q", got)
 	}
-	synctest.Test(t, func(t *testing.T) { // in the year 2000
-		n := &network{certs: inThePast(t)}
-		var said strings.Builder
-		log := hclog.New(&hclog.LoggerOptions{Output: &said})
-		ctx, cancel := context.WithCancel(t.Context())
-		ended := make(chan struct{})
-		go func() {
-			n.warnDaily(ctx, log)
-			close(ended)
-		}()
-		time.Sleep(3*warnEvery + time.Minute)
-		cancel()
-		<-ended
-		if got := strings.Count(said.String(), "certificate ends on"); got != 4 {
-			t.Errorf("in three days it was said %d times:\n%s", got, &said)
-		}
-	})
+	for name, row := range map[string]struct {
+		left  time.Duration // on the first of three days
+		times int
+		level string
+	}{
+		"weeks":   {20 * 24 * time.Hour, 4, "[WARN]"},
+		"days":    {6 * 24 * time.Hour, 4, "[ERROR]"},
+		"soon":    {8 * 24 * time.Hour, 4, "[ERROR]"},
+		"the end": {2*24*time.Hour + time.Minute, 2 + 2*24, "[ERROR]"},
+		"months":  {80 * 24 * time.Hour, 0, ""},
+	} {
+		synctest.Test(t, func(t *testing.T) { // in the year 2000
+			n := &network{certs: ending(t, time.Now().Add(row.left))}
+			var said strings.Builder
+			log := hclog.New(&hclog.LoggerOptions{Output: &said})
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan struct{})
+			go func() {
+				n.warn(ctx, log)
+				close(ended)
+			}()
+			time.Sleep(3*warnEvery + time.Minute)
+			cancel()
+			<-ended
+			if got := strings.Count(said.String(), "the agent's certificate "); got != row.times || !strings.Contains(said.String(), row.level) {
+				t.Errorf("%s: in three days it was said %d times, want %d:\n%s", name, got, row.times, &said)
+			}
+			if got := n.warnings(); (len(got) == 1) != (row.times > 0) {
+				t.Errorf("%s: warnings %q", name, got)
+			}
+		})
+	}
 }
 
-// inThePast are certificates that have expired in every year.
-func inThePast(t *testing.T) *certs.Keeper {
+// ending are certificates of 90 days, with such an end.
+func ending(t *testing.T, end time.Time) *certs.Keeper {
 	t.Helper()
 	files := certstest.NewCA(t).Agent("web-1", func(c *x509.Certificate) {
-		c.NotBefore, c.NotAfter = time.Unix(0, 0), time.Unix(3600, 0)
+		c.NotBefore, c.NotAfter = end.Add(-90*24*time.Hour), end
 	})
 	keeper, err := certs.Open(certs.Files(files), hclog.NewNullLogger())
 	if err != nil {

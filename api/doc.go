@@ -11,6 +11,7 @@
 //
 //   - dial.go: connections, their limits and keepalive
 //   - tls.go: connections over the network, by mutual TLS
+//   - authority.go: the CA of agents, for those who join and renew
 //   - retry.go: which calls are repeated when an agent is away, and why that is safe
 //   - errors.go: codes, reasons and field violations on their way to and from gRPC
 package api

@@ -19,17 +19,18 @@ func newCert(s *session) *cobra.Command {
 			"directory of this machine. No agent is asked. Whoever reads the directory can be\n" +
 			"anybody: keep it on one machine, and back it up.",
 		Example: example("gracectl cert init --trust-domain example.org", "gracectl cert issue --agent web-1 --host web-1.example.org",
-			"gracectl cert issue --role operator --name alice", "gracectl cert list"),
+			"gracectl cert issue --role operator --name alice", "gracectl cert list", "gracectl cert serve",
+			"gracectl cert token --agent web-1 --host web-1.example.org --at ca.example.org:7444"),
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return usage("say what: cert init, issue, renew, revoke, crl, list or show")
+			return usage("say what: cert init, issue, renew, revoke, crl, list, show, serve or token")
 		},
 	}
 	var dir string
 	cmd.PersistentFlags().StringVar(&dir, "dir", "", "the CA's directory (default $XDG_CONFIG_HOME/gracefleet/ca)")
 	home := func() (string, error) { return s.caDir(dir) }
 	cmd.AddCommand(newCertInit(s, home), newCertIssue(s, home), newCertRenew(s, home), newCertRevoke(s, home),
-		newCertCRL(s, home), newCertList(s, home), newCertShow(s, home))
+		newCertCRL(s, home), newCertList(s, home), newCertShow(s, home), newCertServe(s, home), newCertToken(s, home))
 	return cmd
 }
 
@@ -116,8 +117,9 @@ func (s *session) created(a *ca.Authority) error {
 	}
 	s.say("%s: CA of %s, valid until %s", a.Dir(), a.TrustDomain(), minute(cert.NotAfter))
 	s.note("keep %s to yourself, and a backup of the directory", a.Path(ca.KeyFile))
-	s.note("next: gracectl cert issue --agent web-1 --host web-1.%s", a.TrustDomain())
-	s.note("      gracectl cert issue --role operator --name alice")
+	s.note("next: gracectl cert issue --role operator --name alice")
+	s.note("      gracectl cert serve, for hosts that join with gracectl cert token")
+	s.note("      or without it: gracectl cert issue --agent web-1 --host web-1.%s", a.TrustDomain())
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -12,21 +13,36 @@ import (
 )
 
 func newCertRevoke(s *session, home func() (string, error)) *cobra.Command {
-	var reason string
+	var reason, agent string
 	cmd := &cobra.Command{
-		Use:   "revoke FILE|SERIAL",
-		Short: "Revoke a certificate",
-		Long: "Puts a certificate on the revocation list crl.pem, which is then to be copied to every\n" +
-			"agent. A serial number may be cut to its first 8 digits or more. The list names the\n" +
-			"reason if it is one of key-compromise, affiliation-changed, superseded,\n" +
-			"cessation-of-operation and privilege-withdrawn; the journal has any.",
-		Example: example("gracectl cert revoke alice.pem --reason key-compromise", "gracectl cert revoke 3f2a9c01 --reason \"left the team\""),
-		Args:    cobra.ExactArgs(1),
-		PreRunE: func(*cobra.Command, []string) error { return misuse(ca.CheckReason(reason)) },
+		Use:   "revoke FILE|SERIAL | --agent NAME",
+		Short: "Revoke a certificate, or all of an agent",
+		Long: "Puts a certificate on the revocation list crl.pem. Agents that gracectl cert serve renews\n" +
+			"fetch it within the hour; to others it is to be copied. A serial number may be cut to\n" +
+			"its first 8 digits or more. An agent that renews itself has several certificates, and\n" +
+			"may have a join token: --agent leaves it none. The list names the reason if it is one of\n" +
+			"key-compromise, affiliation-changed, superseded, cessation-of-operation and\n" +
+			"privilege-withdrawn; the journal has any.",
+		Example: example("gracectl cert revoke alice.pem --reason key-compromise", "gracectl cert revoke 3f2a9c01 --reason \"left the team\"",
+			"gracectl cert revoke --agent web-1 --reason \"the host is gone\""),
+		Args: cobra.MaximumNArgs(1),
+		PreRunE: func(_ *cobra.Command, args []string) error {
+			if (agent == "") == (len(args) == 0) {
+				return usage("say what: FILE, SERIAL or --agent NAME")
+			}
+			if agent == "" {
+				return misuse(ca.CheckReason(reason))
+			}
+			return misuse(errors.Join(ca.CheckName(agent), ca.CheckReason(reason)))
+		},
 		RunE: s.offline(home, func(ctx context.Context, dir string, args []string) error {
+			if agent != "" {
+				return s.revokeAgent(ctx, dir, agent, reason)
+			}
 			return s.revoke(ctx, dir, args[0], reason)
 		}),
 	}
+	cmd.Flags().StringVar(&agent, "agent", "", "an agent, with all of its certificates and its join token")
 	cmd.Flags().StringVarP(&reason, "reason", "m", "", "why")
 	return cmd
 }
@@ -50,6 +66,33 @@ func (s *session) revoke(ctx context.Context, dir, what, reason string) error {
 	}
 	s.say("%s %s: %s, serial %s", r.Role, r.Name, verb, r.Serial)
 	s.distribute(r.CRL)
+	return nil
+}
+
+func (s *session) revokeAgent(ctx context.Context, dir, name, reason string) error {
+	signer, err := ca.Lock(ctx, dir)
+	if err != nil {
+		return err
+	}
+	defer signer.Close()
+	entries, list, err := signer.RevokeAgent(name, reason)
+	if err != nil {
+		return err
+	}
+	if s.structured() {
+		all := []object{}
+		for _, e := range entries {
+			all = append(all, entryObject(e, time.Now()))
+		}
+		return s.print(append(object{{"name", name}, {"certificates", all}}, crlObject(list)...))
+	}
+	for _, e := range entries {
+		s.say("agent %s: revoked, serial %s", name, e.Serial)
+	}
+	if len(entries) == 0 {
+		s.say("agent %s: no certificate of it counts", name)
+	}
+	s.distribute(list)
 	return nil
 }
 
@@ -106,8 +149,8 @@ func newCertCRL(s *session, home func() (string, error)) *cobra.Command {
 
 // distribute says what is to be done with a new list.
 func (s *session) distribute(list *ca.CRL) {
-	s.note("next: copy %s to every agent (tls: {revoked: ...} in its configuration)", list.Path)
-	s.note("      and again before %s: gracectl cert crl", minute(list.NextUpdate))
+	s.note("agents that gracectl cert serve renews fetch it within the hour; to others copy %s", list.Path)
+	s.note("(tls: {revoked: ...} in their configuration), and again before %s: gracectl cert crl", minute(list.NextUpdate))
 }
 
 func crlObject(list *ca.CRL) object {

@@ -54,11 +54,13 @@ func (c *certs) must(t *testing.T, line string) ran {
 var (
 	serialText = regexp.MustCompile(`\b[0-9a-f]{32}\b`)
 	numberText = regexp.MustCompile(`number \d+`)
+	tokenText  = regexp.MustCompile(`/[\w-]{43}/[\w-]{43}`)
 	minuteText = regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d UTC`)
 )
 
 func (c *certs) plain(text string) string {
 	text = strings.NewReplacer(c.dir, "CA", c.out, "OUT").Replace(text)
+	text = tokenText.ReplaceAllString(text, "/PIN/SECRET")
 	text = numberText.ReplaceAllString(text, "number NUMBER")
 	return minuteText.ReplaceAllString(serialText.ReplaceAllString(text, "SERIAL"), "TIME")
 }
@@ -76,6 +78,9 @@ func TestCertStory(t *testing.T) {
 		"revoke OUT/alice.pem --reason key-compromise",
 		"revoke OUT/alice.pem",
 		"crl",
+		"token --agent web-2 --host 10.0.0.6 --at ca.example.org:7444",
+		"revoke --agent web-1 --reason stolen",
+		"revoke --agent web-2",
 	} {
 		r := c.must(t, line)
 		text.WriteString("$ gracectl cert " + line + "\n" + r.out + r.err)
@@ -93,6 +98,7 @@ func TestCertObjects(t *testing.T) {
 	for _, line := range []string{
 		"init --trust-domain example.org", "issue --agent web-1 --out OUT", "issue --role operator --name alice --out OUT", "renew OUT/alice.pem",
 		"show OUT/alice.pem", "revoke OUT/alice.pem", "crl", "list", "show OUT/ca.pem",
+		"token --agent web-1 --at ca.example.org:7444,10.0.0.2:7444", "revoke --agent web-1",
 	} {
 		keys := map[string][]string{}
 		for _, form := range []string{"json", "yaml"} {
@@ -132,7 +138,10 @@ func TestCertMisuse(t *testing.T) {
 		"issue --role operator --name alice --host web-1", "issue --agent Web", "issue --agent web-1 --host *.example.org",
 		"issue --agent web-1 --host web-1:7443", "issue --agent a..b", "issue --role operator --name alice --for 90", "issue --role operator --name alice --for 0s",
 		"issue --agent web-1 --host web-1 extra", "renew", "renew a b", "renew a --for x", "revoke", "revoke a b", "revoke a --reason " + strings.Repeat("x", 501),
-		"show", "show a b", "list x", "crl x", "list -o xml",
+		"show", "show a b", "list x", "crl x", "list -o xml", "revoke alice.pem --agent web-1", "revoke --agent Web", "issue --role authority --name ca-2",
+		"serve x", "serve --listen 7444", "serve --log-level loud", "token", "token --agent web-1", "token --agent web-1 --at 10.0.0.2",
+		"token --agent web-1 --at 10.0.0.2:0", "token --agent web-1 --at CA:7444", "token --agent Web --at ca:7444", "token --agent web-1 --host *.a --at ca:7444",
+		"token --agent web-1 --at ca:7444 --for 8d", "token --agent web-1 --at ca:7444 --lifetime 0s", "token --agent web-1 --at ca:7444 x",
 	} {
 		r := c.run(t, line)
 		if r.code != ExitUsage || !strings.Contains(r.err, "hint: gracectl cert") || r.out != "" {
@@ -150,7 +159,10 @@ func TestCertMisuse(t *testing.T) {
 
 func TestCertErrors(t *testing.T) {
 	c, other := newCerts(t), newCerts(t)
-	for _, line := range []string{"issue --role operator --name alice --out OUT", "revoke 0123456789abcdef", "crl", "list"} {
+	for _, line := range []string{
+		"issue --role operator --name alice --out OUT", "revoke 0123456789abcdef", "revoke --agent web-1", "crl", "list", "serve --listen 127.0.0.1:0",
+		"token --agent web-1 --at ca:7444",
+	} {
 		if r := c.run(t, line); r.code != ExitError || !strings.Contains(r.err, "gracectl cert init") {
 			t.Errorf("%q: exit %d: %s%s", line, r.code, r.out, r.err)
 		}

@@ -20,7 +20,8 @@
 //   - result.go: what came of it, in one line, in detail and as a record
 //   - audit.go, audit_verify.go: the record of who did what, and whether it is whole
 //   - cert.go: the private CA, with cert_issue.go, cert_revoke.go, cert_list.go
-//     and cert_show.go; it asks no agent
+//     and cert_show.go; it asks no agent. cert_serve.go has it answer hosts that
+//     join by cert_token.go
 //   - sign.go: signed artifacts, with sign_keygen.go, sign_statement.go,
 //     sign_verify.go and password.go; it asks no agent
 //   - signing.go: the signature that goes with an artifact to an agent

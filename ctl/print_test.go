@@ -9,6 +9,8 @@ import (
 	"github.com/goccy/go-yaml"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
 )
 
@@ -178,6 +180,11 @@ func TestInfoAndVersion(t *testing.T) {
 	a := newAgent(t).on(&pb.GetAgentInfoRequest{}, &pb.GetAgentInfoResponse{Agent: &pb.AgentInfo{
 		Host: "h1", Version: "v1", Platform: "linux/amd64", Kernel: "6.1",
 		Services: 2, Pid: 9, Degraded: []string{"record of api is quarantined"},
+		Network: &pb.AgentNetwork{
+			Address: "0.0.0.0:7443", Identity: "spiffe://example.org/gracefleet/agent/web-1", Serial: "3f2a9c01", Issuer: "CN=gracefleet CA",
+			NotAfter: timestamppb.New(noon.Add(90 * 24 * time.Hour)), CaNotAfter: timestamppb.New(noon.Add(3652 * 24 * time.Hour)),
+			CrlNextUpdate: timestamppb.New(noon.Add(30 * 24 * time.Hour)), Renew: "ca.example.org:7444", RenewError: "connection refused",
+		},
 		Capabilities: []*pb.Capability{{Name: "cgroup_v2", Available: true, Detail: "delegated"}, {Name: "pidfd", Fallback: "start time"}},
 	}})
 	golden(t, "info.txt", a.gracectl(t, "info").out)

@@ -65,7 +65,7 @@ func commands(s *session) []*cobra.Command {
 		newApply(s), newAdopt(s), newPush(s), newUpgrade(s), newStatus(s), newPromote(s), newAbort(s),
 		newRollback(s), newHistory(s), newLogs(s), newStop(s), newStart(s), newRestart(s),
 		newReload(s), newDelete(s), newArtifact(s), newEvents(s), newAudit(s), newInfo(s), newExplain(s),
-		newPreflight(s), newPreflightRoom(s), newCert(s), newSign(s), newAuth(s),
+		newPreflight(s), newPreflightRoom(s), newCert(s), newHost(s), newSign(s), newAuth(s),
 		newVersion(s), newDemo(s), newDemoService(),
 	}
 }

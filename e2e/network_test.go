@@ -7,7 +7,6 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -77,13 +76,16 @@ func (r *remote) until(code int, args ...string) harness.Result {
 func TestOverTheNetwork(t *testing.T) {
 	ca := certstest.NewCA(t)
 	address := fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
-	s := start(t, "runtime", signalDrain, listening(address, ca.Agent("web-1"))...)
+	ending := ca.Agent("web-1", func(c *x509.Certificate) {
+		c.NotBefore, c.NotAfter = time.Now().Add(-90*time.Minute), time.Now().Add(30*time.Minute)
+	})
+	s := start(t, "runtime", signalDrain, listening(address, ending)...)
 	alice := &remote{Agent: s.Agent, t: t, address: address, files: ca.ClientFiles("operator", "alice")}
 	if who := alice.ok("auth", "whoami"); !strings.Contains(who, "operator/alice, from tls 127.0.0.1:") {
 		t.Errorf("whoami says %s", who)
 	}
 	if info := alice.ok("info"); !strings.Contains(info, "degraded  the agent's certificate ends on") || !strings.Contains(s.Log(), "the agent's certificate ends on") {
-		t.Errorf("nothing is said of a certificate that ends within the hour:\n%s", info)
+		t.Errorf("nothing is said of a certificate of two hours that ends in half of one:\n%s", info)
 	}
 	l := s.load(rate(), rate(), nil)
 	answered(t, l, 50)
@@ -232,82 +234,4 @@ func (f *firstWrite) Write(b []byte) (int, error) {
 		close(f.heard)
 	}
 	return len(b), nil
-}
-
-// Two hosts, as far as the network can tell.
-func TestTwoHosts(t *testing.T) {
-	harness.Need(t, os.Geteuid() == 0, "network namespaces need root")
-	for _, program := range []string{"ip", "nsenter"} {
-		_, err := exec.LookPath(program)
-		harness.Need(t, err == nil, program+" is not installed")
-	}
-	here, there := twoNetworks(t)
-	const host = "10.213.7.1"
-	ca := certstest.NewCA(t)
-	address := net.JoinHostPort(host, fmt.Sprint(harness.FreePort(t)))
-	own := ca.Agent("web-1", func(c *x509.Certificate) { c.IPAddresses = []net.IP{net.ParseIP(host)} })
-	a := harness.StartInNetwork(t, there, listening(address, own)...)
-	port := harness.FreePort(t)
-	s := &service{Agent: a, t: t, folder: "runtime", address: fmt.Sprintf("%s:%d", host, port)}
-	s.spec = strings.ReplaceAll(signalDrain, "ADDRESS", "tcp://"+s.address)
-	s.Apply(t, s.yaml("v1"))
-
-	alice := &remote{Agent: a, t: t, address: address, files: ca.ClientFiles("operator", "alice")}
-	from := func(cmd *exec.Cmd) harness.Result {
-		t.Helper()
-		harness.InNetwork(cmd, here)
-		return harness.Run(cmd)
-	}
-	clients := exec.CommandContext(t.Context(), harness.Binary(t, "loadgen"), "-address", s.address, "-fresh", fmt.Sprint(rate()), "-keep-alive", fmt.Sprint(rate()), "-duration", "0")
-	harness.InNetwork(clients, here)
-	var figures bytes.Buffer
-	clients.Stderr = &figures
-	if err := clients.Start(); err != nil {
-		t.Fatal(err)
-	}
-	for _, args := range [][]string{
-		{"upgrade", "web", harness.Program(t, "runtime", "v2")},
-		{"status", "web"},
-		{"rollback", "web"},
-		{"status", "web", "--agent-id", "spiffe://example.org/gracefleet/agent/web-1"},
-	} {
-		if r := from(alice.command(t.Context(), args...)); r.Code != 0 {
-			t.Error(r)
-		}
-	}
-	if r := from(alice.command(t.Context(), "status", "--agent-id", "spiffe://example.org/gracefleet/agent/web-2")); r.Code != 1 {
-		t.Errorf("another agent answers: %v", r)
-	}
-	if err := clients.Process.Signal(os.Interrupt); err != nil {
-		t.Fatal(err)
-	}
-	if err := clients.Wait(); err != nil {
-		t.Errorf("requests were lost (%v):\n%s", err, &figures)
-	}
-	if got := harness.Active(s.Status(t, "web")).GetNumber(); got != 3 {
-		t.Errorf("generation %d is active, want 3", got)
-	}
-}
-
-// twoNetworks are namespaces with a cable between them, 10.213.7.2 and 10.213.7.1.
-func twoNetworks(t *testing.T) (here, there string) {
-	t.Helper()
-	ip := func(args ...string) {
-		t.Helper()
-		if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
-			t.Fatalf("ip %v: %v: %s", args, err, out)
-		}
-	}
-	names := [2]string{fmt.Sprintf("gf-there-%d", os.Getpid()), fmt.Sprintf("gf-here-%d", os.Getpid())}
-	for _, name := range names {
-		ip("netns", "add", name)
-		t.Cleanup(func() { ip("netns", "delete", name) }) // and with it its end of the cable
-	}
-	ip("link", "add", "gf0", "netns", names[0], "type", "veth", "peer", "name", "gf0", "netns", names[1])
-	for i, name := range names {
-		ip("-n", name, "address", "add", fmt.Sprintf("10.213.7.%d/24", i+1), "dev", "gf0")
-		ip("-n", name, "link", "set", "gf0", "up")
-		ip("-n", name, "link", "set", "lo", "up")
-	}
-	return names[1], names[0]
 }

@@ -73,6 +73,7 @@ func configure(args []string, stderr io.Writer) (agent.Config, error) {
 	fs.StringVar(&flags.TLS.Cert, "tls-cert", "", "`FILE` with the agent's certificate")
 	fs.StringVar(&flags.TLS.Key, "tls-key", "", "`FILE` with its key")
 	fs.StringVar(&flags.TLS.CA, "tls-ca", "", "`FILE` with the certificates of those who issue clients'")
+	fs.StringVar(&flags.Metrics, "metrics", "", "`HOST:PORT` of figures for Prometheus, without any proof of who asks; without a host on loopback (default: none)")
 	fs.StringVar(&flags.LogLevel, "log-level", "", "trace, debug, info, warn or error (default info)")
 	fs.StringVar(&flags.LogFormat, "log-format", "", "text or json (default text)")
 	fs.BoolVar(&flags.StopServices, "stop-services", false, "drain every service when the agent is told to end")
@@ -124,6 +125,7 @@ func override(c *agent.Config, flags agent.Config) {
 		{&c.TLS.Cert, flags.TLS.Cert},
 		{&c.TLS.Key, flags.TLS.Key},
 		{&c.TLS.CA, flags.TLS.CA},
+		{&c.Metrics, flags.Metrics},
 		{&c.LogLevel, flags.LogLevel},
 		{&c.LogFormat, flags.LogFormat},
 	} {

@@ -21,6 +21,7 @@
 //     network of its own
 //   - log.go: what the agents said, and what they must never say
 //   - ctl.go: gracectl
+//   - authority.go: the CA of agents and clients
 //   - watch.go: the API: status, and waiting for one
 //   - port.go: free ports
 //   - leftover.go: processes, cgroups and listeners that should be gone

@@ -5,11 +5,23 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"time"
 )
 
 // AgentRole is the role of agents. Nobody else may have it, or a client could pass
 // for an agent.
 const AgentRole = "agent"
+
+// AuthorityRole is the role of the CA's own service, to which alone a join token's
+// secret may be told: nobody else may have it either.
+const AuthorityRole = "authority"
+
+// AuthorityName is the name of the CA's own service.
+const AuthorityName = "ca"
+
+// Skew is how long before it is issued a certificate of gracectl cert begins, for
+// hosts whose clocks are behind.
+const Skew = 5 * time.Minute
 
 // Form is an identity as it is described to people.
 const Form = "spiffe://TRUST-DOMAIN/gracefleet/ROLE/NAME"

@@ -9,13 +9,10 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
-	"go.uber.org/goleak"
 
 	"github.com/gracefleet/gracefleet/agent/internal/certs"
 	"github.com/gracefleet/gracefleet/internal/certstest"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func open(t *testing.T, f certs.Files) *certs.Keeper {
 	t.Helper()
@@ -145,17 +142,4 @@ type lines chan string
 func (l lines) Write(b []byte) (int, error) {
 	l <- string(b)
 	return len(b), nil
-}
-
-func TestWarnings(t *testing.T) {
-	ca := certstest.NewCA(t)
-	files := certs.Files(ca.Agent("web-1"))
-	files.Revoked = ca.Revoke()
-	k := open(t, files)
-	if got := k.Warnings(time.Now()); len(got) != 1 || !strings.Contains(got[0], "certificate ends on") {
-		t.Errorf("an hour before the end: %q", got)
-	}
-	if got := k.Warnings(time.Now().Add(2 * time.Hour)); len(got) != 2 || !strings.Contains(got[1], "out of date") {
-		t.Errorf("after the end: %q", got)
-	}
 }

@@ -33,8 +33,9 @@ func (f Files) Complete() error {
 type snapshot struct {
 	own     tls.Certificate
 	roots   *x509.CertPool
+	issuers []*x509.Certificate  // what roots holds
 	revoked map[string]time.Time // by issuer and serial number
-	stale   time.Time            // when the earliest list wants to be renewed; zero when none says
+	lists   []*x509.RevocationList
 }
 
 const maxFile = 1 << 20
@@ -45,24 +46,25 @@ func (f Files) read() (*snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	key, err := readSmall(f.Key)
-	if err != nil {
-		return nil, err
+	key := cert // in one file they never differ
+	if f.Key != f.Cert {
+		if key, err = readSmall(f.Key); err != nil {
+			return nil, err
+		}
 	}
 	if s.own, err = tls.X509KeyPair(cert, key); err != nil {
 		return nil, fmt.Errorf("certificate %s with key %s: %w", f.Cert, f.Key, err)
 	}
-	roots, err := readCertificates(f.CA)
-	if err != nil {
+	if s.issuers, err = readCertificates(f.CA); err != nil {
 		return nil, err
 	}
-	for _, root := range roots {
+	for _, root := range s.issuers {
 		s.roots.AddCert(root)
 	}
 	if f.Revoked == "" {
 		return s, nil
 	}
-	return s, s.readRevoked(f.Revoked, roots)
+	return s, s.readRevoked(f.Revoked)
 }
 
 func readSmall(path string) ([]byte, error) {
@@ -108,14 +110,30 @@ func readCertificates(path string) ([]*x509.Certificate, error) {
 // readRevoked reads revocation lists. One that no root has signed is an error: it
 // would be believed in vain. So is none: a file that is being copied is empty first,
 // and for that long nothing would be revoked.
-func (s *snapshot) readRevoked(path string, roots []*x509.Certificate) error {
+func (s *snapshot) readRevoked(path string) error {
 	data, err := readSmall(path)
 	if err != nil {
 		return err
 	}
+	if s.lists, err = parseLists(data); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	for _, list := range s.lists {
+		if err := signed(list, s.issuers); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		for _, entry := range list.RevokedCertificateEntries {
+			s.revoked[serial(list.RawIssuer, entry.SerialNumber.Bytes())] = entry.RevocationTime
+		}
+	}
+	return nil
+}
+
+// parseLists reads revocation lists, PEM or DER.
+func parseLists(data []byte) (lists []*x509.RevocationList, err error) {
 	rest := bytes.TrimSpace(data)
 	if len(rest) == 0 {
-		return fmt.Errorf("%s holds no list of revoked certificates", path)
+		return nil, errors.New("it holds no list of revoked certificates")
 	}
 	for len(rest) > 0 {
 		der := rest
@@ -125,19 +143,11 @@ func (s *snapshot) readRevoked(path string, roots []*x509.Certificate) error {
 		}
 		list, err := x509.ParseRevocationList(der)
 		if err != nil {
-			return fmt.Errorf("%s: %w", path, err)
+			return nil, err
 		}
-		if err := signed(list, roots); err != nil {
-			return fmt.Errorf("%s: %w", path, err)
-		}
-		for _, entry := range list.RevokedCertificateEntries {
-			s.revoked[serial(list.RawIssuer, entry.SerialNumber.Bytes())] = entry.RevocationTime
-		}
-		if s.stale.IsZero() || list.NextUpdate.Before(s.stale) {
-			s.stale = list.NextUpdate
-		}
+		lists = append(lists, list)
 	}
-	return nil
+	return lists, nil
 }
 
 func signed(list *x509.RevocationList, roots []*x509.Certificate) error {

@@ -41,19 +41,3 @@ func (s *snapshot) anyRevoked(path []*x509.Certificate) error {
 	}
 	return nil
 }
-
-// warnBefore is how long before its end a certificate is complained about.
-const warnBefore = 7 * 24 * time.Hour
-
-// Warnings say what ends soon, or has ended.
-func (k *Keeper) Warnings(now time.Time) []string {
-	s := k.now.Load()
-	var out []string
-	if left := s.own.Leaf.NotAfter.Sub(now); left < warnBefore {
-		out = append(out, fmt.Sprintf("the agent's certificate ends on %s: renew %s", s.own.Leaf.NotAfter.Format(time.RFC3339), k.files.Cert))
-	}
-	if !s.stale.IsZero() && now.After(s.stale) {
-		out = append(out, fmt.Sprintf("the list of revoked certificates, %s, is out of date since %s: it holds still", k.files.Revoked, s.stale.Format(time.RFC3339)))
-	}
-	return out
-}

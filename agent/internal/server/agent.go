@@ -28,6 +28,7 @@ func (a *agentService) GetAgentInfo(ctx context.Context, _ *pb.GetAgentInfoReque
 		Host: text(i.Host), Version: i.Version, StateId: i.StateID, Platform: i.Platform, Kernel: text(i.Kernel),
 		StartTime: timestamppb.New(i.Started), Pid: int32(i.PID), Degraded: texts(i.Degraded),
 		StateDir: text(i.StateDir), RuntimeDir: text(i.RuntimeDir), Services: count(len(services)),
+		Network: agentNetwork(i.Network),
 	}
 	for _, c := range i.Capabilities {
 		info.Capabilities = append(info.Capabilities, &pb.Capability{
@@ -35,6 +36,17 @@ func (a *agentService) GetAgentInfo(ctx context.Context, _ *pb.GetAgentInfoReque
 		})
 	}
 	return &pb.GetAgentInfoResponse{Agent: info}, nil
+}
+
+func agentNetwork(n *NetworkInfo) *pb.AgentNetwork {
+	if n == nil {
+		return nil
+	}
+	return &pb.AgentNetwork{
+		Address: text(n.Address), Identity: text(n.Identity), Serial: n.Serial, Issuer: text(n.Issuer),
+		NotBefore: newTimestamp(n.NotBefore), NotAfter: newTimestamp(n.NotAfter), CaNotAfter: newTimestamp(n.CANotAfter), CrlNextUpdate: newTimestamp(n.CRLNextUpdate),
+		Renew: text(n.Renew), RenewContactTime: newTimestamp(n.RenewContact), RenewError: text(n.RenewError),
+	}
 }
 
 // GetCaller says who the caller is taken for.

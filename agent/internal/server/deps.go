@@ -81,6 +81,20 @@ type Info struct {
 	Degraded     []string
 	StateDir     string
 	RuntimeDir   string
+	Network      *NetworkInfo // nil without one
+}
+
+// NetworkInfo describes the agent's place outside its host. Times that are not known
+// are zero.
+type NetworkInfo struct {
+	Address                  string
+	Identity, Serial, Issuer string
+	NotBefore, NotAfter      time.Time
+	CANotAfter               time.Time
+	CRLNextUpdate            time.Time
+	Renew                    string // empty when nobody renews
+	RenewContact             time.Time
+	RenewError               string
 }
 
 // Capability is one thing the agent uses where the host offers it.

@@ -21,7 +21,8 @@
 //   - caller.go: who calls, and what they may do
 //   - peer.go: who is at the other end of the local socket
 //   - remote.go: whose certificate is at the other end over the network
-//   - limits.go: how much a client may ask of the agent
+//   - limits.go: how much a client may ask of the agent; counts.go: how much of it
+//     is used
 //   - account.go: how much each caller has asked for
 //   - pace.go: connections that are read from no faster than a caller may ask
 //   - quiet.go: log lines that strangers cause, bounded

@@ -55,7 +55,12 @@ func newRemoteCredentials(s *Server, c Certificates) *remoteCredentials {
 }
 
 // ServerHandshake makes the TLS connection and finds out whose it is.
-func (c *remoteCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+func (c *remoteCredentials) ServerHandshake(raw net.Conn) (_ net.Conn, _ credentials.AuthInfo, err error) {
+	defer func() {
+		if err != nil {
+			c.server.refused.Add(1)
+		}
+	}()
 	// Counted from the first byte on: a handshake costs more than it looks.
 	counted, err := c.server.handshakes.enter(source(raw.RemoteAddr()), raw)
 	if err != nil {

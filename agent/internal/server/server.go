@@ -52,6 +52,7 @@ type Server struct {
 	network    *gate
 	handshakes *gate
 	accounts   *accounts
+	refused    atomic.Uint64 // handshakes
 }
 
 // reign is the time in which one policy holds.

@@ -48,7 +48,9 @@ type AgentInfo struct {
 	// Runtime directory.
 	RuntimeDir string `protobuf:"bytes,11,opt,name=runtime_dir,json=runtimeDir,proto3" json:"runtime_dir,omitempty"`
 	// Number of services.
-	Services      int32 `protobuf:"varint,12,opt,name=services,proto3" json:"services,omitempty"`
+	Services int32 `protobuf:"varint,12,opt,name=services,proto3" json:"services,omitempty"`
+	// The agent's place outside its host; absent without one.
+	Network       *AgentNetwork `protobuf:"bytes,13,opt,name=network,proto3" json:"network,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -167,6 +169,152 @@ func (x *AgentInfo) GetServices() int32 {
 	return 0
 }
 
+func (x *AgentInfo) GetNetwork() *AgentNetwork {
+	if x != nil {
+		return x.Network
+	}
+	return nil
+}
+
+// AgentNetwork is how an agent proves itself on the network, and until when that
+// counts.
+type AgentNetwork struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// HOST:PORT it listens on.
+	Address string `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	// Who its certificate says it is, such as
+	// "spiffe://example.org/gracefleet/agent/web-1".
+	Identity string `protobuf:"bytes,2,opt,name=identity,proto3" json:"identity,omitempty"`
+	// Serial number of its certificate, hexadecimal.
+	Serial string `protobuf:"bytes,3,opt,name=serial,proto3" json:"serial,omitempty"`
+	// Who issued that.
+	Issuer string `protobuf:"bytes,4,opt,name=issuer,proto3" json:"issuer,omitempty"`
+	// When that begins.
+	NotBefore *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=not_before,json=notBefore,proto3" json:"not_before,omitempty"`
+	// When that ends.
+	NotAfter *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
+	// When the first of the CAs ends that the agent trusts.
+	CaNotAfter *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=ca_not_after,json=caNotAfter,proto3" json:"ca_not_after,omitempty"`
+	// When the revocation list wants to be renewed; absent without one.
+	CrlNextUpdate *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=crl_next_update,json=crlNextUpdate,proto3" json:"crl_next_update,omitempty"`
+	// HOST:PORT of the CA that renews certificate and list; empty when somebody else
+	// sees to that.
+	Renew string `protobuf:"bytes,9,opt,name=renew,proto3" json:"renew,omitempty"`
+	// When that CA answered last; absent before it did.
+	RenewContactTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=renew_contact_time,json=renewContactTime,proto3" json:"renew_contact_time,omitempty"`
+	// What is wrong with it since; empty when nothing is.
+	RenewError    string `protobuf:"bytes,11,opt,name=renew_error,json=renewError,proto3" json:"renew_error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgentNetwork) Reset() {
+	*x = AgentNetwork{}
+	mi := &file_gracefleet_v1_agent_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgentNetwork) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgentNetwork) ProtoMessage() {}
+
+func (x *AgentNetwork) ProtoReflect() protoreflect.Message {
+	mi := &file_gracefleet_v1_agent_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgentNetwork.ProtoReflect.Descriptor instead.
+func (*AgentNetwork) Descriptor() ([]byte, []int) {
+	return file_gracefleet_v1_agent_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *AgentNetwork) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *AgentNetwork) GetIdentity() string {
+	if x != nil {
+		return x.Identity
+	}
+	return ""
+}
+
+func (x *AgentNetwork) GetSerial() string {
+	if x != nil {
+		return x.Serial
+	}
+	return ""
+}
+
+func (x *AgentNetwork) GetIssuer() string {
+	if x != nil {
+		return x.Issuer
+	}
+	return ""
+}
+
+func (x *AgentNetwork) GetNotBefore() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NotBefore
+	}
+	return nil
+}
+
+func (x *AgentNetwork) GetNotAfter() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NotAfter
+	}
+	return nil
+}
+
+func (x *AgentNetwork) GetCaNotAfter() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CaNotAfter
+	}
+	return nil
+}
+
+func (x *AgentNetwork) GetCrlNextUpdate() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CrlNextUpdate
+	}
+	return nil
+}
+
+func (x *AgentNetwork) GetRenew() string {
+	if x != nil {
+		return x.Renew
+	}
+	return ""
+}
+
+func (x *AgentNetwork) GetRenewContactTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RenewContactTime
+	}
+	return nil
+}
+
+func (x *AgentNetwork) GetRenewError() string {
+	if x != nil {
+		return x.RenewError
+	}
+	return ""
+}
+
 // Capability is one thing the agent uses where the host offers it.
 type Capability struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -184,7 +332,7 @@ type Capability struct {
 
 func (x *Capability) Reset() {
 	*x = Capability{}
-	mi := &file_gracefleet_v1_agent_proto_msgTypes[1]
+	mi := &file_gracefleet_v1_agent_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -196,7 +344,7 @@ func (x *Capability) String() string {
 func (*Capability) ProtoMessage() {}
 
 func (x *Capability) ProtoReflect() protoreflect.Message {
-	mi := &file_gracefleet_v1_agent_proto_msgTypes[1]
+	mi := &file_gracefleet_v1_agent_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -209,7 +357,7 @@ func (x *Capability) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Capability.ProtoReflect.Descriptor instead.
 func (*Capability) Descriptor() ([]byte, []int) {
-	return file_gracefleet_v1_agent_proto_rawDescGZIP(), []int{1}
+	return file_gracefleet_v1_agent_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Capability) GetName() string {
@@ -249,7 +397,7 @@ type GetCallerRequest struct {
 
 func (x *GetCallerRequest) Reset() {
 	*x = GetCallerRequest{}
-	mi := &file_gracefleet_v1_agent_proto_msgTypes[2]
+	mi := &file_gracefleet_v1_agent_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -261,7 +409,7 @@ func (x *GetCallerRequest) String() string {
 func (*GetCallerRequest) ProtoMessage() {}
 
 func (x *GetCallerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gracefleet_v1_agent_proto_msgTypes[2]
+	mi := &file_gracefleet_v1_agent_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -274,7 +422,7 @@ func (x *GetCallerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCallerRequest.ProtoReflect.Descriptor instead.
 func (*GetCallerRequest) Descriptor() ([]byte, []int) {
-	return file_gracefleet_v1_agent_proto_rawDescGZIP(), []int{2}
+	return file_gracefleet_v1_agent_proto_rawDescGZIP(), []int{3}
 }
 
 // GetCallerResponse is the caller.
@@ -294,7 +442,7 @@ type GetCallerResponse struct {
 
 func (x *GetCallerResponse) Reset() {
 	*x = GetCallerResponse{}
-	mi := &file_gracefleet_v1_agent_proto_msgTypes[3]
+	mi := &file_gracefleet_v1_agent_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -306,7 +454,7 @@ func (x *GetCallerResponse) String() string {
 func (*GetCallerResponse) ProtoMessage() {}
 
 func (x *GetCallerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gracefleet_v1_agent_proto_msgTypes[3]
+	mi := &file_gracefleet_v1_agent_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -319,7 +467,7 @@ func (x *GetCallerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCallerResponse.ProtoReflect.Descriptor instead.
 func (*GetCallerResponse) Descriptor() ([]byte, []int) {
-	return file_gracefleet_v1_agent_proto_rawDescGZIP(), []int{3}
+	return file_gracefleet_v1_agent_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *GetCallerResponse) GetActor() string {
@@ -363,7 +511,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_gracefleet_v1_agent_proto_msgTypes[4]
+	mi := &file_gracefleet_v1_agent_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -375,7 +523,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_gracefleet_v1_agent_proto_msgTypes[4]
+	mi := &file_gracefleet_v1_agent_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -388,7 +536,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_gracefleet_v1_agent_proto_rawDescGZIP(), []int{4}
+	return file_gracefleet_v1_agent_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Grant) GetPermissions() []string {
@@ -418,7 +566,7 @@ type CheckPermissionRequest struct {
 
 func (x *CheckPermissionRequest) Reset() {
 	*x = CheckPermissionRequest{}
-	mi := &file_gracefleet_v1_agent_proto_msgTypes[5]
+	mi := &file_gracefleet_v1_agent_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -430,7 +578,7 @@ func (x *CheckPermissionRequest) String() string {
 func (*CheckPermissionRequest) ProtoMessage() {}
 
 func (x *CheckPermissionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gracefleet_v1_agent_proto_msgTypes[5]
+	mi := &file_gracefleet_v1_agent_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -443,7 +591,7 @@ func (x *CheckPermissionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckPermissionRequest.ProtoReflect.Descriptor instead.
 func (*CheckPermissionRequest) Descriptor() ([]byte, []int) {
-	return file_gracefleet_v1_agent_proto_rawDescGZIP(), []int{5}
+	return file_gracefleet_v1_agent_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *CheckPermissionRequest) GetPermission() string {
@@ -471,7 +619,7 @@ type CheckPermissionResponse struct {
 
 func (x *CheckPermissionResponse) Reset() {
 	*x = CheckPermissionResponse{}
-	mi := &file_gracefleet_v1_agent_proto_msgTypes[6]
+	mi := &file_gracefleet_v1_agent_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -483,7 +631,7 @@ func (x *CheckPermissionResponse) String() string {
 func (*CheckPermissionResponse) ProtoMessage() {}
 
 func (x *CheckPermissionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gracefleet_v1_agent_proto_msgTypes[6]
+	mi := &file_gracefleet_v1_agent_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -496,7 +644,7 @@ func (x *CheckPermissionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckPermissionResponse.ProtoReflect.Descriptor instead.
 func (*CheckPermissionResponse) Descriptor() ([]byte, []int) {
-	return file_gracefleet_v1_agent_proto_rawDescGZIP(), []int{6}
+	return file_gracefleet_v1_agent_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *CheckPermissionResponse) GetAllowed() bool {
@@ -515,7 +663,7 @@ type GetAgentInfoRequest struct {
 
 func (x *GetAgentInfoRequest) Reset() {
 	*x = GetAgentInfoRequest{}
-	mi := &file_gracefleet_v1_agent_proto_msgTypes[7]
+	mi := &file_gracefleet_v1_agent_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -527,7 +675,7 @@ func (x *GetAgentInfoRequest) String() string {
 func (*GetAgentInfoRequest) ProtoMessage() {}
 
 func (x *GetAgentInfoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gracefleet_v1_agent_proto_msgTypes[7]
+	mi := &file_gracefleet_v1_agent_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -540,7 +688,7 @@ func (x *GetAgentInfoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAgentInfoRequest.ProtoReflect.Descriptor instead.
 func (*GetAgentInfoRequest) Descriptor() ([]byte, []int) {
-	return file_gracefleet_v1_agent_proto_rawDescGZIP(), []int{7}
+	return file_gracefleet_v1_agent_proto_rawDescGZIP(), []int{8}
 }
 
 // GetAgentInfoResponse is the agent's description.
@@ -554,7 +702,7 @@ type GetAgentInfoResponse struct {
 
 func (x *GetAgentInfoResponse) Reset() {
 	*x = GetAgentInfoResponse{}
-	mi := &file_gracefleet_v1_agent_proto_msgTypes[8]
+	mi := &file_gracefleet_v1_agent_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -566,7 +714,7 @@ func (x *GetAgentInfoResponse) String() string {
 func (*GetAgentInfoResponse) ProtoMessage() {}
 
 func (x *GetAgentInfoResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gracefleet_v1_agent_proto_msgTypes[8]
+	mi := &file_gracefleet_v1_agent_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -579,7 +727,7 @@ func (x *GetAgentInfoResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAgentInfoResponse.ProtoReflect.Descriptor instead.
 func (*GetAgentInfoResponse) Descriptor() ([]byte, []int) {
-	return file_gracefleet_v1_agent_proto_rawDescGZIP(), []int{8}
+	return file_gracefleet_v1_agent_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetAgentInfoResponse) GetAgent() *AgentInfo {
@@ -593,7 +741,7 @@ var File_gracefleet_v1_agent_proto protoreflect.FileDescriptor
 
 const file_gracefleet_v1_agent_proto_rawDesc = "" +
 	"\n" +
-	"\x19gracefleet/v1/agent.proto\x12\rgracefleet.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8a\x03\n" +
+	"\x19gracefleet/v1/agent.proto\x12\rgracefleet.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc1\x03\n" +
 	"\tAgentInfo\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x19\n" +
@@ -609,7 +757,24 @@ const file_gracefleet_v1_agent_proto_rawDesc = "" +
 	" \x01(\tR\bstateDir\x12\x1f\n" +
 	"\vruntime_dir\x18\v \x01(\tR\n" +
 	"runtimeDir\x12\x1a\n" +
-	"\bservices\x18\f \x01(\x05R\bservices\"r\n" +
+	"\bservices\x18\f \x01(\x05R\bservices\x125\n" +
+	"\anetwork\x18\r \x01(\v2\x1b.gracefleet.v1.AgentNetworkR\anetwork\"\xeb\x03\n" +
+	"\fAgentNetwork\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x1a\n" +
+	"\bidentity\x18\x02 \x01(\tR\bidentity\x12\x16\n" +
+	"\x06serial\x18\x03 \x01(\tR\x06serial\x12\x16\n" +
+	"\x06issuer\x18\x04 \x01(\tR\x06issuer\x129\n" +
+	"\n" +
+	"not_before\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tnotBefore\x127\n" +
+	"\tnot_after\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\bnotAfter\x12<\n" +
+	"\fca_not_after\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"caNotAfter\x12B\n" +
+	"\x0fcrl_next_update\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\rcrlNextUpdate\x12\x14\n" +
+	"\x05renew\x18\t \x01(\tR\x05renew\x12H\n" +
+	"\x12renew_contact_time\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\x10renewContactTime\x12\x1f\n" +
+	"\vrenew_error\x18\v \x01(\tR\n" +
+	"renewError\"r\n" +
 	"\n" +
 	"Capability\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
@@ -652,35 +817,42 @@ func file_gracefleet_v1_agent_proto_rawDescGZIP() []byte {
 	return file_gracefleet_v1_agent_proto_rawDescData
 }
 
-var file_gracefleet_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_gracefleet_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_gracefleet_v1_agent_proto_goTypes = []any{
 	(*AgentInfo)(nil),               // 0: gracefleet.v1.AgentInfo
-	(*Capability)(nil),              // 1: gracefleet.v1.Capability
-	(*GetCallerRequest)(nil),        // 2: gracefleet.v1.GetCallerRequest
-	(*GetCallerResponse)(nil),       // 3: gracefleet.v1.GetCallerResponse
-	(*Grant)(nil),                   // 4: gracefleet.v1.Grant
-	(*CheckPermissionRequest)(nil),  // 5: gracefleet.v1.CheckPermissionRequest
-	(*CheckPermissionResponse)(nil), // 6: gracefleet.v1.CheckPermissionResponse
-	(*GetAgentInfoRequest)(nil),     // 7: gracefleet.v1.GetAgentInfoRequest
-	(*GetAgentInfoResponse)(nil),    // 8: gracefleet.v1.GetAgentInfoResponse
-	(*timestamppb.Timestamp)(nil),   // 9: google.protobuf.Timestamp
+	(*AgentNetwork)(nil),            // 1: gracefleet.v1.AgentNetwork
+	(*Capability)(nil),              // 2: gracefleet.v1.Capability
+	(*GetCallerRequest)(nil),        // 3: gracefleet.v1.GetCallerRequest
+	(*GetCallerResponse)(nil),       // 4: gracefleet.v1.GetCallerResponse
+	(*Grant)(nil),                   // 5: gracefleet.v1.Grant
+	(*CheckPermissionRequest)(nil),  // 6: gracefleet.v1.CheckPermissionRequest
+	(*CheckPermissionResponse)(nil), // 7: gracefleet.v1.CheckPermissionResponse
+	(*GetAgentInfoRequest)(nil),     // 8: gracefleet.v1.GetAgentInfoRequest
+	(*GetAgentInfoResponse)(nil),    // 9: gracefleet.v1.GetAgentInfoResponse
+	(*timestamppb.Timestamp)(nil),   // 10: google.protobuf.Timestamp
 }
 var file_gracefleet_v1_agent_proto_depIdxs = []int32{
-	9, // 0: gracefleet.v1.AgentInfo.start_time:type_name -> google.protobuf.Timestamp
-	1, // 1: gracefleet.v1.AgentInfo.capabilities:type_name -> gracefleet.v1.Capability
-	4, // 2: gracefleet.v1.GetCallerResponse.grants:type_name -> gracefleet.v1.Grant
-	0, // 3: gracefleet.v1.GetAgentInfoResponse.agent:type_name -> gracefleet.v1.AgentInfo
-	7, // 4: gracefleet.v1.AgentService.GetAgentInfo:input_type -> gracefleet.v1.GetAgentInfoRequest
-	2, // 5: gracefleet.v1.AgentService.GetCaller:input_type -> gracefleet.v1.GetCallerRequest
-	5, // 6: gracefleet.v1.AgentService.CheckPermission:input_type -> gracefleet.v1.CheckPermissionRequest
-	8, // 7: gracefleet.v1.AgentService.GetAgentInfo:output_type -> gracefleet.v1.GetAgentInfoResponse
-	3, // 8: gracefleet.v1.AgentService.GetCaller:output_type -> gracefleet.v1.GetCallerResponse
-	6, // 9: gracefleet.v1.AgentService.CheckPermission:output_type -> gracefleet.v1.CheckPermissionResponse
-	7, // [7:10] is the sub-list for method output_type
-	4, // [4:7] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	10, // 0: gracefleet.v1.AgentInfo.start_time:type_name -> google.protobuf.Timestamp
+	2,  // 1: gracefleet.v1.AgentInfo.capabilities:type_name -> gracefleet.v1.Capability
+	1,  // 2: gracefleet.v1.AgentInfo.network:type_name -> gracefleet.v1.AgentNetwork
+	10, // 3: gracefleet.v1.AgentNetwork.not_before:type_name -> google.protobuf.Timestamp
+	10, // 4: gracefleet.v1.AgentNetwork.not_after:type_name -> google.protobuf.Timestamp
+	10, // 5: gracefleet.v1.AgentNetwork.ca_not_after:type_name -> google.protobuf.Timestamp
+	10, // 6: gracefleet.v1.AgentNetwork.crl_next_update:type_name -> google.protobuf.Timestamp
+	10, // 7: gracefleet.v1.AgentNetwork.renew_contact_time:type_name -> google.protobuf.Timestamp
+	5,  // 8: gracefleet.v1.GetCallerResponse.grants:type_name -> gracefleet.v1.Grant
+	0,  // 9: gracefleet.v1.GetAgentInfoResponse.agent:type_name -> gracefleet.v1.AgentInfo
+	8,  // 10: gracefleet.v1.AgentService.GetAgentInfo:input_type -> gracefleet.v1.GetAgentInfoRequest
+	3,  // 11: gracefleet.v1.AgentService.GetCaller:input_type -> gracefleet.v1.GetCallerRequest
+	6,  // 12: gracefleet.v1.AgentService.CheckPermission:input_type -> gracefleet.v1.CheckPermissionRequest
+	9,  // 13: gracefleet.v1.AgentService.GetAgentInfo:output_type -> gracefleet.v1.GetAgentInfoResponse
+	4,  // 14: gracefleet.v1.AgentService.GetCaller:output_type -> gracefleet.v1.GetCallerResponse
+	7,  // 15: gracefleet.v1.AgentService.CheckPermission:output_type -> gracefleet.v1.CheckPermissionResponse
+	13, // [13:16] is the sub-list for method output_type
+	10, // [10:13] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_gracefleet_v1_agent_proto_init() }
@@ -694,7 +866,7 @@ func file_gracefleet_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gracefleet_v1_agent_proto_rawDesc), len(file_gracefleet_v1_agent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

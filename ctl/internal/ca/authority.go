@@ -16,6 +16,7 @@ const (
 	KeyFile         = "ca.key"
 	CRLFile         = "crl.pem"
 	JournalFile     = "issued.jsonl"
+	TokensFile      = "tokens.jsonl" //nolint:gosec // G101: a name, no secret
 )
 
 // ErrNoCA says that a directory has no CA.

@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/gracefleet/gracefleet/internal/wholefile"
 )
 
 // Create makes the CA of a trust domain in a directory that has none.
@@ -46,7 +48,7 @@ func create(ctx context.Context, dir, trustDomain string, now time.Time) (*Autho
 	if err := fill(dir, trustDomain, now); err != nil {
 		return nil, err
 	}
-	if err := syncDir(filepath.Dir(dir)); err != nil {
+	if err := wholefile.SyncDir(filepath.Dir(dir)); err != nil {
 		return nil, err
 	}
 	return Open(dir)
@@ -65,13 +67,13 @@ func checkVacant(dir string) error {
 	}
 	for _, e := range entries {
 		name := e.Name()
-		if name == lockName || strings.HasPrefix(name, tempPrefix) {
+		if name == lockName || strings.HasPrefix(name, wholefile.TempPrefix) {
 			continue
 		}
 		if name == CertificateFile {
 			return fmt.Errorf("%s has a CA already, but a damaged one: gracectl cert list says more", dir)
 		}
-		if !slices.Contains([]string{KeyFile, CRLFile, JournalFile}, name) {
+		if !slices.Contains([]string{KeyFile, CRLFile, JournalFile, TokensFile}, name) {
 			return fmt.Errorf("%s has other files, such as %s: name an empty directory", dir, name)
 		}
 		if info, err := e.Info(); name == JournalFile && (err != nil || info.Size() > 0) {
@@ -103,16 +105,16 @@ func fill(dir, trustDomain string, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	var b batch
-	defer b.discard()
+	var b wholefile.Batch
+	defer b.Discard()
 	err = errors.Join(
-		b.add(filepath.Join(dir, JournalFile), nil, 0o600),
-		b.add(filepath.Join(dir, CRLFile), list, 0o644),
-		b.add(filepath.Join(dir, CertificateFile), encode(certificateBlock, der), 0o644))
+		b.Add(filepath.Join(dir, JournalFile), nil, 0o600),
+		b.Add(filepath.Join(dir, CRLFile), list, 0o644),
+		b.Add(filepath.Join(dir, CertificateFile), encode(certificateBlock, der), 0o644))
 	if err != nil {
 		return err
 	}
-	return b.commit()
+	return b.Commit()
 }
 
 // firstKey makes the CA's key, or takes the one that is there: it may be all that
@@ -120,15 +122,15 @@ func fill(dir, trustDomain string, now time.Time) error {
 func firstKey(dir string) (*ecdsa.PrivateKey, error) {
 	path := filepath.Join(dir, KeyFile)
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-		return readKey(path)
+		return ReadKey(path)
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
 	}
-	data, err := encodeKey(key)
+	data, err := EncodeKey(key)
 	if err != nil {
 		return nil, err
 	}
-	return key, replace(path, data, 0o600)
+	return key, wholefile.Replace(path, data, 0o600)
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gracefleet/gracefleet/internal/wholefile"
 )
 
 func TestCreate(t *testing.T) {
@@ -95,7 +97,7 @@ func TestCreateAfterACrash(t *testing.T) {
 			data, _ := os.ReadFile(whole.Path(name))
 			write(t, filepath.Join(dir, name), string(data))
 		}
-		write(t, filepath.Join(dir, tempPrefix+"1"), "half a ke")
+		write(t, filepath.Join(dir, wholefile.TempPrefix+"1"), "half a ke")
 		if _, err := Open(dir); !errors.Is(err, ErrNoCA) {
 			t.Errorf("%d files: %v", n, err)
 		}
@@ -110,7 +112,7 @@ func TestCreateAfterACrash(t *testing.T) {
 		if n > 0 && !s.key.Equal(whole.key) {
 			t.Errorf("%d files: another key", n)
 		}
-		if left, _ := filepath.Glob(filepath.Join(dir, tempPrefix+"*")); len(left) > 0 {
+		if left, _ := filepath.Glob(filepath.Join(dir, wholefile.TempPrefix+"*")); len(left) > 0 {
 			t.Errorf("%d files: %q is left", n, left)
 		}
 		issue(t, s, alice)

@@ -1,6 +1,7 @@
 package ca
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/x509"
@@ -10,6 +11,8 @@ import (
 	"math/big"
 	"strings"
 	"time"
+
+	"github.com/gracefleet/gracefleet/internal/wholefile"
 )
 
 // crlLifetime is how long a list may be relied on.
@@ -75,6 +78,50 @@ func (a *Authority) readCRL() (*x509.RevocationList, error) {
 	return list, nil
 }
 
+// List is the revocation list as DER. It is signed anew when it is a third of its
+// time old, or lacks what the journal has.
+func List(ctx context.Context, dir string) ([]byte, error) {
+	a, err := Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	list, err := a.readCRL()
+	if err != nil || list != nil && a.current(list, time.Now()) {
+		return der(list), err
+	}
+	s, err := Lock(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	if _, err := s.RefreshCRL(); err != nil {
+		return nil, err
+	}
+	list, err = s.readCRL()
+	return der(list), err
+}
+
+func der(list *x509.RevocationList) []byte {
+	if list == nil {
+		return nil
+	}
+	return list.Raw
+}
+
+// current says whether a list can be given out.
+func (a *Authority) current(list *x509.RevocationList, now time.Time) bool {
+	on := map[string]bool{}
+	for _, e := range list.RevokedCertificateEntries {
+		on[FormatSerial(e.SerialNumber)] = true
+	}
+	for _, e := range a.journal {
+		if !e.RevokedAt.IsZero() && !on[e.Serial] {
+			return false
+		}
+	}
+	return list.NextUpdate.Sub(now) > crlLifetime*2/3
+}
+
 // RefreshCRL signs the list anew.
 func (s *Signer) RefreshCRL() (*CRL, error) {
 	old, err := s.readCRL()
@@ -89,7 +136,7 @@ func (s *Signer) RefreshCRL() (*CRL, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.summary(list), replace(s.Path(CRLFile), data, 0o644)
+	return s.summary(list), wholefile.Replace(s.Path(CRLFile), data, 0o644)
 }
 
 // signCRL makes the list of all that was revoked, by the journal or by the list

@@ -12,10 +12,12 @@
 //   - identity.go: trust domain, role and name as a URI
 //   - profile.go: what the certificates of the CA, of agents and of clients say
 //   - pem.go: certificates, keys and lists as PEM, read with distrust
-//   - journal.go: what was issued and revoked, one line a certificate
+//   - journal.go: what was issued and revoked, one line a certificate; lines.go:
+//     files of one object a line
 //   - authority.go: Open, to read; create.go: Create
 //   - signer.go: Lock, to change
 //   - issue.go: issuing and renewing; output.go: where that goes
+//   - token.go: one-time tokens; enrol.go: certificates for keys that never were here
 //   - revoke.go: revoking; crl.go: the list
-//   - file.go, lock.go: whole files, one writer
+//   - lock.go: one writer
 package ca

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gracefleet/gracefleet/internal/identity"
+	"github.com/gracefleet/gracefleet/internal/wholefile"
 )
 
 // Request is what a certificate is to say.
@@ -49,21 +50,31 @@ func (s *Signer) Issue(r Request, out Output) (*Issued, error) {
 // puts both in place of the old. The old one stays valid until its end: whoever
 // still has it is not cut off.
 func (s *Signer) Renew(old *x509.Certificate, lifetime time.Duration, out Output) (*Issued, error) {
+	r, err := s.renewal(old)
+	if err != nil {
+		return nil, err
+	}
+	r.Lifetime = lifetime
+	return s.deliver(r, out)
+}
+
+// renewal asks for the same as an old certificate has.
+func (s *Signer) renewal(old *x509.Certificate) (Request, error) {
 	if !s.Issued(old) {
-		return nil, errors.New("this CA has not issued it")
+		return Request{}, errors.New("this CA has not issued it")
 	}
 	id, err := IdentityOf(old)
 	if err != nil {
-		return nil, err
+		return Request{}, err
 	}
 	at, _, err := s.Revocation(old.SerialNumber)
 	if err != nil {
-		return nil, err
+		return Request{}, err
 	}
 	if !at.IsZero() {
-		return nil, fmt.Errorf("it was revoked at %s: gracectl cert issue makes another", at.Format(time.RFC3339))
+		return Request{}, fmt.Errorf("it was revoked at %s: gracectl cert issue makes another", at.Format(time.RFC3339))
 	}
-	return s.deliver(Request{Role: id.Role, Name: id.Name, Hosts: HostsOf(old), Lifetime: lifetime}, out)
+	return Request{Role: id.Role, Name: id.Name, Hosts: HostsOf(old), Lifetime: LifetimeOf(old)}, nil
 }
 
 // LifetimeOf is how long a certificate of ours was asked to be valid.
@@ -87,8 +98,8 @@ func (s *Signer) deliver(r Request, out Output) (*Issued, error) {
 	if err != nil {
 		return nil, err
 	}
-	var b batch
-	defer b.discard()
+	var b wholefile.Batch
+	defer b.Discard()
 	if err := s.stage(&b, out, cert, key); err != nil {
 		return nil, err
 	}
@@ -96,7 +107,7 @@ func (s *Signer) deliver(r Request, out Output) (*Issued, error) {
 	if err := s.record(append(slices.Clip(s.journal), entry)); err != nil {
 		return nil, err
 	}
-	if err := b.commit(); err != nil {
+	if err := b.Commit(); err != nil {
 		return nil, err
 	}
 	limited := end.Equal(s.cert.NotAfter)
@@ -132,14 +143,19 @@ func (s *Signer) make(id identity.ID, hosts []string, start, end, now time.Time)
 	if err != nil {
 		return nil, nil, err
 	}
+	cert, err = s.certify(id, hosts, &private.PublicKey, start, end, now)
+	if err != nil {
+		return nil, nil, err
+	}
+	key, err = EncodeKey(private)
+	return cert, key, err
+}
+
+// certify makes the certificate of a key.
+func (s *Signer) certify(id identity.ID, hosts []string, key *ecdsa.PublicKey, start, end, now time.Time) (*x509.Certificate, error) {
 	template, err := leafTemplate(id, hosts, start, end)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	cert, err = s.sign(template, &private.PublicKey, now)
-	if err != nil {
-		return nil, nil, err
-	}
-	key, err = encodeKey(private)
-	return cert, key, err
+	return s.sign(template, key, now)
 }

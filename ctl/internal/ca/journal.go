@@ -1,12 +1,9 @@
 package ca
 
 import (
-	"bytes"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"regexp"
 	"slices"
 	"strings"
@@ -65,44 +62,19 @@ func entryOf(cert *x509.Certificate, id identity.ID) Entry {
 	}
 }
 
-// parseJournal reads a journal. It is strict: a key that is not known would be
-// lost when the journal is written again.
+// parseJournal reads a journal.
 func parseJournal(data []byte) ([]Entry, error) {
-	if len(data) > 0 && data[len(data)-1] != '\n' {
-		return nil, fmt.Errorf("%d: the last line is cut off", bytes.Count(data, []byte("\n"))+1)
-	}
-	var entries []Entry
 	seen := map[string]int{}
-	n := 0
-	for line := range bytes.Lines(data) {
-		n++
-		e, err := parseEntry(line)
-		if err != nil {
-			return nil, fmt.Errorf("%d: %w", n, err)
+	return parseLines(data, func(n int, e Entry) error {
+		if err := e.check(); err != nil {
+			return err
 		}
 		if first := seen[e.Serial]; first > 0 {
-			return nil, fmt.Errorf("%d: serial %s stands in line %d already", n, e.Serial, first)
+			return fmt.Errorf("serial %s stands in line %d already", e.Serial, first)
 		}
 		seen[e.Serial] = n
-		entries = append(entries, e)
-	}
-	return entries, nil
-}
-
-func parseEntry(line []byte) (Entry, error) {
-	var e Entry
-	d := json.NewDecoder(bytes.NewReader(line))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&e); err != nil {
-		if errors.Is(err, io.EOF) {
-			return e, errors.New("the line is empty")
-		}
-		return e, err
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return e, errors.New("more than one object")
-	}
-	return e, e.check()
+		return nil
+	})
 }
 
 // check says what cannot be in an entry.
@@ -128,18 +100,6 @@ func (e Entry) check() error {
 		return errors.New("a reason without revoked_at")
 	}
 	return nil
-}
-
-func formatJournal(entries []Entry) ([]byte, error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	for _, entry := range entries {
-		if err := e.Encode(entry); err != nil {
-			return nil, err
-		}
-	}
-	return b.Bytes(), nil
 }
 
 // minSerial is how many digits name a certificate: a slip of the finger must not.

@@ -27,7 +27,7 @@ func TestJournal(t *testing.T) {
 	if diff := cmp.Diff(want, entries); diff != "" {
 		t.Error(diff)
 	}
-	if text, err := formatJournal(entries); err != nil || string(text) != line1+line2 {
+	if text, err := formatLines(entries); err != nil || string(text) != line1+line2 {
 		t.Errorf("%s, %v", text, err)
 	}
 	for at, want := range map[time.Time]State{start: Valid, end: Valid, start.Add(-time.Second): Early, end.Add(time.Second): Expired} {
@@ -78,7 +78,7 @@ func FuzzJournal(f *testing.F) {
 		if err != nil {
 			return
 		}
-		text, err := formatJournal(entries)
+		text, err := formatLines(entries)
 		if err != nil {
 			t.Fatalf("cannot be written: %v", err)
 		}
@@ -86,7 +86,7 @@ func FuzzJournal(f *testing.F) {
 		if err != nil {
 			t.Fatalf("cannot be read again: %v\n%s", err, text)
 		}
-		once, _ := formatJournal(again)
+		once, _ := formatLines(again)
 		if string(once) != string(text) {
 			t.Errorf("%s\nbecame\n%s", text, once)
 		}

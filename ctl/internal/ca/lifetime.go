@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/gracefleet/gracefleet/internal/identity"
 )
 
 const (
@@ -13,8 +15,7 @@ const (
 	DefaultLifetime = 90 * day
 	// maxLifetime is what anybody may ask for; the end of the CA limits it further.
 	maxLifetime = 100 * 366 * day
-	// skew is how far a host's clock may be behind.
-	skew = 5 * time.Minute
+	skew        = identity.Skew
 )
 
 // ParseLifetime reads a duration such as 720h or 90d.

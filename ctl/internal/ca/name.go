@@ -25,8 +25,11 @@ func CheckName(name string) error {
 
 // CheckRole says what is wrong with the role of a client.
 func CheckRole(role string) error {
-	if role == identity.AgentRole {
+	switch role {
+	case identity.AgentRole:
 		return errors.New("role agent is for agents alone: issue --agent NAME")
+	case identity.AuthorityRole:
+		return errors.New("role authority is for the CA's own service alone: gracectl cert serve")
 	}
 	return checkForm("role", role)
 }

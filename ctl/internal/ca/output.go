@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/gracefleet/gracefleet/internal/wholefile"
 )
 
 // Output is where a certificate goes.
@@ -110,18 +112,18 @@ func (a *Authority) checkOutside(out Output) error {
 
 // stage writes an output's files under temporary names. The key comes first: a
 // certificate without one is of no use.
-func (a *Authority) stage(b *batch, out Output, cert *x509.Certificate, key []byte) error {
+func (a *Authority) stage(b *wholefile.Batch, out Output, cert *x509.Certificate, key []byte) error {
 	if err := os.MkdirAll(filepath.Dir(out.Certificate), 0o700); err != nil {
 		return err
 	}
-	if err := b.add(out.Key, key, 0o600); err != nil {
+	if err := b.Add(out.Key, key, 0o600); err != nil {
 		return err
 	}
-	if err := b.add(out.Certificate, encode(certificateBlock, cert.Raw), 0o644); err != nil {
+	if err := b.Add(out.Certificate, encode(certificateBlock, cert.Raw), 0o644); err != nil {
 		return err
 	}
 	if out.CA == "" {
 		return nil
 	}
-	return b.add(out.CA, a.pem, 0o644)
+	return b.Add(out.CA, a.pem, 0o644)
 }

@@ -48,8 +48,8 @@ func caTemplate(trustDomain string, key *ecdsa.PublicKey, now time.Time) (*x509.
 	}, nil
 }
 
-// leafTemplate is the certificate of a client or an agent. An agent is a client
-// too: of other agents.
+// leafTemplate is the certificate of a client, an agent or the CA's own service. An
+// agent is a client too: of other agents, and of that service.
 func leafTemplate(id identity.ID, hosts []string, start, end time.Time) (*x509.Certificate, error) {
 	serial, err := newSerial()
 	if err != nil {
@@ -64,6 +64,9 @@ func leafTemplate(id identity.ID, hosts []string, start, end time.Time) (*x509.C
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 		BasicConstraintsValid: true,
 		URIs:                  []*url.URL{id.URI()},
+	}
+	if id.Role == identity.AuthorityRole {
+		t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	}
 	if !id.Agent() {
 		return t, nil

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 	"unicode/utf8"
+
+	"github.com/gracefleet/gracefleet/internal/identity"
 )
 
 const maxReason = 500
@@ -52,6 +54,35 @@ func (s *Signer) RevokeCertificate(cert *x509.Certificate, reason string) (*Revo
 		i, entries = len(entries), append(entries, entryOf(cert, id))
 	}
 	return s.revoke(entries, i, reason)
+}
+
+// RevokeAgent revokes every certificate of an agent that still counts, and its
+// unused join token: an agent that renews itself has several. Nothing may be left of
+// one whose key was stolen.
+func (s *Signer) RevokeAgent(name, reason string) ([]Entry, *CRL, error) {
+	if err := errors.Join(CheckName(name), CheckReason(reason)); err != nil {
+		return nil, nil, err
+	}
+	if err := s.forget(name); err != nil {
+		return nil, nil, err
+	}
+	entries := slices.Clone(s.journal)
+	now := s.now().Truncate(time.Second).UTC()
+	var revoked []Entry
+	for i := range entries {
+		e := &entries[i]
+		if e.Role == identity.AgentRole && e.Name == name && e.State(now) != Expired && e.RevokedAt.IsZero() {
+			e.RevokedAt, e.Reason = now, reason
+			revoked = append(revoked, *e)
+		}
+	}
+	if len(revoked) > 0 {
+		if err := s.record(entries); err != nil {
+			return nil, nil, err
+		}
+	}
+	list, err := s.RefreshCRL()
+	return revoked, list, err
 }
 
 // revoke changes the journal, then the list, which is made from it: cut off in

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gracefleet/gracefleet/internal/wholefile"
 )
 
 func list(t *testing.T, s *Signer) *x509.RevocationList {
@@ -148,7 +150,7 @@ func TestRevocationsOutliveTheirFiles(t *testing.T) {
 	}{
 		{"the list was lost", func() { os.Remove(filepath.Join(dir, CRLFile)) }},
 		{"the list is old", func() { write(t, filepath.Join(dir, CRLFile), string(empty)) }},
-		{"a crash before the end", func() { write(t, filepath.Join(dir, tempPrefix+"1"), "half") }},
+		{"a crash before the end", func() { write(t, filepath.Join(dir, wholefile.TempPrefix+"1"), "half") }},
 		{"the journal was lost", func() { write(t, filepath.Join(dir, JournalFile), "") }},
 	} {
 		what := accident.what

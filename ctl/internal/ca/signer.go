@@ -9,8 +9,12 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/user"
 	"path/filepath"
+	"syscall"
 	"time"
+
+	"github.com/gracefleet/gracefleet/internal/wholefile"
 )
 
 // Signer is a CA with its key, locked against other commands.
@@ -44,17 +48,20 @@ func Lock(ctx context.Context, dir string) (*Signer, error) {
 func (s *Signer) Close() { s.held.Close() }
 
 func openSigner(dir string) (*Signer, error) {
+	if err := checkOwner(dir); err != nil {
+		return nil, err
+	}
 	if err := checkPrivate(dir, "700"); err != nil {
 		return nil, err
 	}
-	if err := sweep(dir); err != nil {
+	if err := wholefile.Sweep(dir); err != nil {
 		return nil, err
 	}
 	a, err := Open(dir)
 	if err != nil {
 		return nil, err
 	}
-	key, err := readKey(a.Path(KeyFile))
+	key, err := ReadKey(a.Path(KeyFile))
 	if err != nil {
 		return nil, err
 	}
@@ -64,8 +71,8 @@ func openSigner(dir string) (*Signer, error) {
 	return &Signer{Authority: a, key: key, now: time.Now}, nil
 }
 
-// readKey reads a private key that nobody else can read.
-func readKey(path string) (*ecdsa.PrivateKey, error) {
+// ReadKey reads a private key that nobody else can read.
+func ReadKey(path string) (*ecdsa.PrivateKey, error) {
 	if err := checkPrivate(path, "600"); err != nil {
 		return nil, err
 	}
@@ -80,6 +87,24 @@ func readKey(path string) (*ecdsa.PrivateKey, error) {
 	return key, nil
 }
 
+// checkOwner refuses another user's CA, root too: its owner, such as the user whom
+// gracectl cert serve runs as, could not read what is written there.
+func checkOwner(dir string) error {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || int(st.Uid) == os.Geteuid() {
+		return nil
+	}
+	name := fmt.Sprintf("#%d", st.Uid)
+	if u, err := user.LookupId(fmt.Sprint(st.Uid)); err == nil {
+		name = u.Username
+	}
+	return fmt.Errorf("%s belongs to another user: sudo -u %s gracectl cert --dir %s", dir, name, dir)
+}
+
 // checkPrivate refuses what others than its owner may use: its secrets may be known.
 func checkPrivate(path, mode string) error {
 	info, err := os.Stat(path)
@@ -88,20 +113,6 @@ func checkPrivate(path, mode string) error {
 	}
 	if others := info.Mode().Perm() & 0o077; others != 0 {
 		return fmt.Errorf("%s can be used by others (mode %04o): chmod %s %s, and think about who has read it", path, info.Mode().Perm(), mode, path)
-	}
-	return nil
-}
-
-// sweep removes what commands left that were cut off.
-func sweep(dir string) error {
-	left, err := filepath.Glob(filepath.Join(dir, tempPrefix+"*"))
-	if err != nil {
-		return err
-	}
-	for _, path := range left {
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
 	}
 	return nil
 }
@@ -128,7 +139,7 @@ func (s *Signer) sign(template *x509.Certificate, key *ecdsa.PublicKey, now time
 
 // record puts the journal's new state on disk.
 func (s *Signer) record(entries []Entry) error {
-	data, err := formatJournal(entries)
+	data, err := formatLines(entries)
 	if err != nil {
 		return err
 	}
@@ -136,7 +147,7 @@ func (s *Signer) record(entries []Entry) error {
 	if _, err := parseJournal(data); err != nil {
 		return fmt.Errorf("%s would be damaged: %w", JournalFile, err)
 	}
-	if err := replace(s.Path(JournalFile), data, 0o600); err != nil {
+	if err := wholefile.Replace(s.Path(JournalFile), data, 0o600); err != nil {
 		return err
 	}
 	s.journal = entries
