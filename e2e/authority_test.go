@@ -43,7 +43,8 @@ func TestAuthorityUnit(t *testing.T) {
 		t.Errorf("root wrote into the CA's directory: %s", out)
 	}
 	b.run("systemctl", "stop", "gracefleet-ca.service")
-	if log := b.run("journalctl", "-u", "gracefleet-ca.service", "-o", "cat"); !strings.Contains(log, "a host joined") || strings.Contains(log, "[ERROR]") || !strings.Contains(log, "the CA answers no longer") {
+	b.until(`journalctl -u gracefleet-ca.service -o cat | grep -q 'the CA answers no longer'`)
+	if log := b.run("journalctl", "-u", "gracefleet-ca.service", "-o", "cat"); !strings.Contains(log, "a host joined") || strings.Contains(log, "[ERROR]") {
 		t.Errorf("the CA says\n%s", log)
 	}
 }

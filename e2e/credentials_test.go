@@ -236,9 +236,10 @@ func TestCredentials(t *testing.T) {
 		s.CtlOK(t, "restart", "web")
 		s.wants(s.value(), "after a restart")
 		s.awaitAlone(awaitLimit)
-		for _, err := os.Stat(first); err == nil; _, err = os.Stat(first) {
-			pause(t) // it goes with the slot
-		}
+		eventually(t, "what the first generation had is gone", func() bool {
+			_, err := os.Stat(first)
+			return err != nil
+		})
 
 		s.CtlOK(t, "upgrade", "web", harness.Program(t, "plain", "v2"))
 		s.rotate()
@@ -248,9 +249,7 @@ func TestCredentials(t *testing.T) {
 
 		s.awaitAlone(awaitLimit)
 		s.CtlOK(t, "stop", "web")
-		for len(s.left()) > 0 {
-			pause(t)
-		}
+		eventually(t, "a stopped service leaves nothing", func() bool { return len(s.left()) == 0 })
 		s.CtlOK(t, "start", "web")
 		s.wants(s.value(), "after a start")
 		s.CtlOK(t, "stop", "--now", "web")
@@ -358,9 +357,7 @@ func TestCredentialsWhenTheAgentDies(t *testing.T) {
 		s.wants(s.value(), "after the death of its shim")
 		s.kept()
 		s.CtlOK(t, "stop", "web")
-		for len(s.left()) > 0 {
-			pause(t)
-		}
+		eventually(t, "a stopped service leaves nothing", func() bool { return len(s.left()) == 0 })
 	})
 }
 

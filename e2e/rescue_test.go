@@ -379,13 +379,9 @@ func TestAgentDiesWhileItReplacesAShim(t *testing.T) {
 	s.Apply(t, s.yaml("v1"))
 	pid := s.await(1, pb.Generation_STATE_ACTIVE).GetPid()
 	kill(t, shimOf(t, pid))
-	for !strings.Contains(s.Log(), "another takes its place") {
-		pause(t)
-	}
+	eventually(t, "another shim is started", func() bool { return strings.Contains(s.Log(), "another takes its place") })
 	s.Kill9(t)
-	for !answers(filepath.Join(s.Dir, "r", "s", "*-1", "*")) {
-		pause(t)
-	}
+	eventually(t, "it listens", func() bool { return answers(filepath.Join(s.Dir, "r", "s", "*-1", "*")) })
 	s.Restart(t)
 	s.Await(t, "web", func(st *pb.ServiceStatus) bool {
 		g := harness.Active(st)
@@ -397,13 +393,13 @@ func TestAgentDiesWhileItReplacesAShim(t *testing.T) {
 	gone(t, []int{int(pid)})
 }
 
-// pause is between looks at what nobody tells of.
-func pause(t *testing.T) {
+// eventually waits for what nobody tells of.
+func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	select {
-	case <-t.Context().Done():
-		t.Fatal(t.Context().Err())
-	case <-time.After(2 * time.Millisecond):
+	for deadline := time.Now().Add(awaitLimit); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %v: %s", awaitLimit, what)
+		}
 	}
 }
 
