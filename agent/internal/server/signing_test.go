@@ -42,9 +42,11 @@ func TestSignaturesReachTheSupervisor(t *testing.T) {
 			t.Errorf("%s: asked with %+v by %+v: %v", name, got, by, err)
 		}
 	}
-	_, err := h.services().ApplyService(ctx, &pb.ApplyServiceRequest{Name: "web", Spec: spec, BreakGlass: true})
-	wantViolation(t, err, "reason")
-	_, err = h.services().ApplyService(ctx, &pb.ApplyServiceRequest{Name: "web", Spec: spec, Signature: make([]byte, statement.MaxFile+1)})
+	for _, none := range []string{"", " "} {
+		_, err := h.services().ApplyService(ctx, &pb.ApplyServiceRequest{Name: "web", Spec: spec, BreakGlass: true, Reason: none})
+		wantViolation(t, err, "reason")
+	}
+	_, err := h.services().ApplyService(ctx, &pb.ApplyServiceRequest{Name: "web", Spec: spec, Signature: make([]byte, statement.MaxFile+1)})
 	wantViolation(t, err, "signature")
 }
 
