@@ -343,3 +343,38 @@ func TestReadAudit(t *testing.T) {
 		wantViolation(t, err, field)
 	}
 }
+
+// Each reader of the record has its files open, and each that follows it reads for
+// each line: nobody has more of them than is good for the others.
+func TestAuditReaders(t *testing.T) {
+	ca := certstest.NewCA(t)
+	h := newHostAt(t, listenRemote(t, ca))
+	conn := h.dialTLS(t, ca, ca.Client("read", "eve"))
+	defer conn.Close()
+	follow := func(ctx context.Context, conn *grpc.ClientConn) error {
+		stream, err := pb.NewAuditServiceClient(conn).ReadAudit(ctx, &pb.ReadAuditRequest{Follow: true})
+		if err == nil {
+			_, err = stream.Recv()
+		}
+		return err
+	}
+	ctx, cancel := context.WithCancel(limited(t))
+	for range maxAuditReadersPerCaller {
+		if err := follow(ctx, conn); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantError(t, follow(ctx, conn), codes.ResourceExhausted, pb.Reason_REASON_UNSPECIFIED)
+	if err := follow(ctx, h.conn); err != nil {
+		t.Errorf("whoever the agent runs as: %v", err)
+	}
+	cancel()
+	for limited := limited(t); ; {
+		if follow(limited, conn) == nil {
+			return
+		}
+		if limited.Err() != nil {
+			t.Fatal("those that ended make no place")
+		}
+	}
+}
