@@ -63,6 +63,21 @@ func TestAuditList(t *testing.T) {
 	}
 }
 
+// What there is of a service is shown at once, not with what is recorded of it next;
+// and once.
+func TestAuditFollow(t *testing.T) {
+	a := newAgent(t)
+	a.audit = auditRecord()
+	got := a.gracectl(t, "audit", "list", "--service", "web", "-f")
+	if got.code != ExitError || strings.Count(got.out, "\n") != 2 || !strings.Contains(got.out, "bob (uid 1001) StopService web") {
+		t.Errorf("exit code %d: %s%s", got.code, got.out, got.err)
+	}
+	followed, _ := a.requests[len(a.requests)-1].(*pb.ReadAuditRequest)
+	if followed.GetAfter() != 4 || followed.GetService() != "web" {
+		t.Errorf("followed %v", followed)
+	}
+}
+
 func TestAuditVerify(t *testing.T) {
 	a := newAgent(t)
 	a.audit = auditRecord()
