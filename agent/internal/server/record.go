@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -11,6 +12,7 @@ import (
 
 	"github.com/gracefleet/gracefleet/agent/internal/access"
 	"github.com/gracefleet/gracefleet/agent/internal/audit"
+	"github.com/gracefleet/gracefleet/agent/internal/supervisor"
 	"github.com/gracefleet/gracefleet/internal/chain"
 )
 
@@ -117,6 +119,18 @@ func (r *record) denied(e audit.Entry, why error) {
 		return
 	}
 	r.notes.Warn("denied", note(e, head)...)
+}
+
+// refusals are what a handler says to callers who may make such a request, but not this
+// one.
+var refusals = []error{supervisor.ErrNotRoot, supervisor.ErrSignatureRequired, supervisor.ErrSignatureRefused, supervisor.ErrReleaseBelowFloor}
+
+// answered records a refusal by what does the work, after the line that says that its
+// caller was let through.
+func (s *Server) answered(ctx context.Context, method string, request any, err error) {
+	if slices.ContainsFunc(refusals, func(is error) bool { return errors.Is(err, is) }) {
+		s.record.denied(s.entry(ctx, method, request), err)
+	}
 }
 
 // note is a line for the agent's own log, which is often kept elsewhere: with the
