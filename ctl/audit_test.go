@@ -78,6 +78,28 @@ func TestAuditFollow(t *testing.T) {
 	}
 }
 
+// What has no request id is not that of an upgrade without one, and a long record is
+// not read whole for a history.
+func TestActs(t *testing.T) {
+	a := newAgent(t)
+	a.audit = auditRecord()
+	e, err := chain.Decode(a.audit[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.RequestID = ""
+	a.audit[1] = chain.Encode(e)
+	a.on(&pb.ListUpgradesRequest{}, &pb.ListUpgradesResponse{Upgrades: []*pb.Upgrade{{Id: "u1"}}})
+	a.on(&pb.ListGenerationsRequest{}, &pb.ListGenerationsResponse{})
+	if got := runs(t, a, ExitDone, "history web"); !strings.Contains(got.out, "disk swap") {
+		t.Errorf("got %s", got.out)
+	}
+	read, _ := a.requests[len(a.requests)-1].(*pb.ReadAuditRequest)
+	if read.GetService() != "web" || read.GetLast() != lastActs {
+		t.Errorf("read %v", read)
+	}
+}
+
 func TestAuditVerify(t *testing.T) {
 	a := newAgent(t)
 	a.audit = auditRecord()
