@@ -75,44 +75,52 @@ func (f *auditFilter) wants(l auditLine) bool {
 }
 
 func (s *session) auditList(ctx context.Context, c *client, f *auditFilter) error {
-	request := &pb.ReadAuditRequest{Service: f.service, Follow: f.follow}
+	request := &pb.ReadAuditRequest{Service: f.service}
 	if f.service == "" && f.actor == "" && !f.denied {
 		request.Last = f.lines // else they are not the last ones of those that are wanted
 	}
-	head := int64(-1)
+	var seen int64
 	var held []auditLine // until it is known which are the last
-	show := func() error {
-		if f.lines > 0 && len(held) > int(f.lines) {
-			held = held[len(held)-int(f.lines):]
-		}
-		err := s.showAudit(held, f)
-		held = nil
-		return err
-	}
 	err := c.readAudit(ctx, request, func(first *pb.ReadAuditResponse) {
-		head = first.GetHead().GetSequence()
+		seen = first.GetHead().GetSequence()
 		for _, d := range first.GetDamages() {
 			s.note("warning: %s", visible(d))
 		}
 	}, func(l auditLine) error {
+		seen = max(seen, l.entry.Seq)
 		if f.wants(l) {
 			held = append(held, l)
-		}
-		if f.follow && l.entry.Seq >= head {
-			return show()
 		}
 		return nil
 	})
 	if err != nil && ctx.Err() == nil {
 		return err
 	}
-	if err := show(); err != nil {
+	if f.lines > 0 && len(held) > int(f.lines) {
+		held = held[len(held)-int(f.lines):]
+	}
+	if err := s.showAudit(held, f); err != nil {
 		return err
+	}
+	if f.follow {
+		if err := s.auditFollow(ctx, c, f, seen); err != nil && ctx.Err() == nil {
+			return err
+		}
 	}
 	return s.ended()
 }
 
-// readAudit calls fn with each line, and begin before.
+// auditFollow shows lines after one as they are written.
+func (s *session) auditFollow(ctx context.Context, c *client, f *auditFilter, after int64) error {
+	request := &pb.ReadAuditRequest{Service: f.service, After: after, Follow: true}
+	return c.readAudit(ctx, request, func(*pb.ReadAuditResponse) {}, func(l auditLine) error {
+		if !f.wants(l) {
+			return nil
+		}
+		return s.showAudit([]auditLine{l}, f)
+	})
+}
+
 func (c *client) readAudit(ctx context.Context, r *pb.ReadAuditRequest, begin func(*pb.ReadAuditResponse), fn func(auditLine) error) error {
 	stream, err := c.audit.ReadAudit(ctx, r)
 	if err != nil {

@@ -63,6 +63,43 @@ func TestAuditList(t *testing.T) {
 	}
 }
 
+// What there is of a service is shown at once, not with what is recorded of it next;
+// and once.
+func TestAuditFollow(t *testing.T) {
+	a := newAgent(t)
+	a.audit = auditRecord()
+	got := a.gracectl(t, "audit", "list", "--service", "web", "-f")
+	if got.code != ExitError || strings.Count(got.out, "\n") != 2 || !strings.Contains(got.out, "bob (uid 1001) StopService web") {
+		t.Errorf("exit code %d: %s%s", got.code, got.out, got.err)
+	}
+	followed, _ := a.requests[len(a.requests)-1].(*pb.ReadAuditRequest)
+	if followed.GetAfter() != 4 || followed.GetService() != "web" {
+		t.Errorf("followed %v", followed)
+	}
+}
+
+// What has no request id is not that of an upgrade without one, and a long record is
+// not read whole for a history.
+func TestActs(t *testing.T) {
+	a := newAgent(t)
+	a.audit = auditRecord()
+	e, err := chain.Decode(a.audit[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.RequestID = ""
+	a.audit[1] = chain.Encode(e)
+	a.on(&pb.ListUpgradesRequest{}, &pb.ListUpgradesResponse{Upgrades: []*pb.Upgrade{{Id: "u1"}}})
+	a.on(&pb.ListGenerationsRequest{}, &pb.ListGenerationsResponse{})
+	if got := runs(t, a, ExitDone, "history web"); !strings.Contains(got.out, "disk swap") {
+		t.Errorf("got %s", got.out)
+	}
+	read, _ := a.requests[len(a.requests)-1].(*pb.ReadAuditRequest)
+	if read.GetService() != "web" || read.GetLast() != lastActs {
+		t.Errorf("read %v", read)
+	}
+}
+
 func TestAuditVerify(t *testing.T) {
 	a := newAgent(t)
 	a.audit = auditRecord()

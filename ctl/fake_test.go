@@ -21,6 +21,7 @@ import (
 
 	"github.com/gracefleet/gracefleet/api"
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
+	"github.com/gracefleet/gracefleet/internal/chain"
 )
 
 // agent is a server of the whole API that answers from a script and records
@@ -198,7 +199,16 @@ func (a *agent) ReadAudit(req *pb.ReadAuditRequest, out grpc.ServerStreamingServ
 	if err := out.Send(first); err != nil {
 		return err
 	}
-	return out.Send(&pb.ReadAuditResponse{Lines: a.audit})
+	var lines [][]byte
+	for _, line := range a.audit {
+		if e, err := chain.Decode(line); err != nil || e.Seq > req.GetAfter() && (req.GetService() == "" || e.Service == req.GetService()) {
+			lines = append(lines, line)
+		}
+	}
+	if err := out.Send(&pb.ReadAuditResponse{Lines: lines}); err != nil || !req.GetFollow() {
+		return err
+	}
+	return status.Error(codes.Unavailable, "the agent is stopping")
 }
 
 func (a *agent) GetUploadStatus(_ context.Context, req *pb.GetUploadStatusRequest) (*pb.GetUploadStatusResponse, error) {

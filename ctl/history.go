@@ -44,17 +44,21 @@ func newHistory(s *session) *cobra.Command {
 	}
 }
 
-// acts are what the record has of a service beside its upgrades, newest first: how
-// it was stopped, told to reload, and so on. Agents that are too old have no record.
+// lastActs is how many lines of the record are looked at: all of them take seconds.
+const lastActs = 20_000
+
+// acts are what the newest lines of the record have of a service beside its upgrades,
+// newest first: how it was stopped, told to reload, and so on. Agents that are too old
+// have no record.
 func (c *client) acts(ctx context.Context, service string, upgrades []*pb.Upgrade) ([]auditLine, error) {
 	known := map[string]bool{}
 	for _, up := range upgrades {
 		known[up.GetRequestId()] = true
 	}
 	var acts []auditLine
-	err := c.readAudit(ctx, &pb.ReadAuditRequest{Service: service}, func(*pb.ReadAuditResponse) {}, func(l auditLine) error {
+	err := c.readAudit(ctx, &pb.ReadAuditRequest{Service: service, Last: lastActs}, func(*pb.ReadAuditResponse) {}, func(l auditLine) error {
 		switch {
-		case l.entry.Decision != chain.Allowed, known[l.entry.RequestID]:
+		case l.entry.Decision != chain.Allowed, l.entry.RequestID != "" && known[l.entry.RequestID]:
 		case l.entry.Method == pb.UpgradeService_StartUpgrade_FullMethodName, l.entry.Method == pb.UpgradeService_RollbackService_FullMethodName:
 			// came to nothing, or is forgotten
 		default:

@@ -106,6 +106,17 @@ func Decode(line []byte) (Entry, error) {
 	}, nil
 }
 
+// Number reads the number of a line at its beginning; the rest is not looked at.
+func Number(line []byte) (seq int64, ok bool) {
+	rest, begins := bytes.CutPrefix(line, []byte(lineBegin))
+	digits, _, found := bytes.Cut(rest, []byte(lineTime))
+	if !begins || !found {
+		return 0, false
+	}
+	seq, err := parseSeq(digits)
+	return seq, err == nil
+}
+
 // frame is what the verifier reads of a line; the rest is covered by its hash.
 type frame struct {
 	seq  int64

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"io"
 
@@ -11,18 +12,18 @@ import (
 // rawLine is a line as it lies in a file.
 type rawLine struct {
 	data   []byte // without the newline; valid until the next one is read
-	number int    // in its file, from 1
+	number int    // of those that were asked for, from 1
 	offset int64
 	ended  bool // with a newline
 	last   bool // nothing follows
 }
 
-// eachLine calls fn with the lines of a file, also of a damaged one. A line that is
-// longer than any of a record is cut where that is certain.
-func eachLine(r io.ReaderAt, size int64, fn func(rawLine) error) error {
-	buf := bufio.NewReaderSize(io.NewSectionReader(r, 0, size), 64<<10)
+// eachLine calls fn with the lines of a file from an offset on, also of a damaged one.
+// A line that is longer than any of a record is cut where that is certain.
+func eachLine(r io.ReaderAt, from, size int64, fn func(rawLine) error) error {
+	buf := bufio.NewReaderSize(io.NewSectionReader(r, from, size-from), 64<<10)
 	var data []byte
-	for number, offset := 1, int64(0); offset < size; number++ {
+	for number, offset := 1, from; offset < size; number++ {
 		var n int64
 		var ended bool
 		var err error
@@ -56,4 +57,25 @@ func readLine(buf *bufio.Reader, line []byte) (data []byte, n int64, ended bool,
 			return line, n, false, err
 		}
 	}
+}
+
+// seekStep is how much of a file is read to find a line's number in it.
+const seekStep = 4 << 10
+
+// seek returns the offset of a line that is not after the one of that number, and near
+// it, by bisection. Where no number can be told it goes back, at worst to 0.
+func seek(r io.ReaderAt, size, after int64) int64 {
+	low, high := int64(0), size
+	for buf := make([]byte, seekStep); high-low > seekStep; {
+		mid := low + (high-low)/2
+		n, _ := r.ReadAt(buf[:min(seekStep, high-mid)], mid)
+		end := bytes.IndexByte(buf[:n], '\n') + 1
+		seq, ok := chain.Number(buf[end:n])
+		if end == 0 || !ok || seq > after {
+			high = mid
+			continue
+		}
+		low = mid + int64(end)
+	}
+	return low
 }

@@ -100,7 +100,7 @@ func (p part) chainedTo() (prev string) {
 		return ""
 	}
 	enough := errors.New("one is enough")
-	_ = eachLine(p.file, p.size, func(line rawLine) error {
+	_ = eachLine(p.file, 0, p.size, func(line rawLine) error {
 		e, _ := chain.Decode(line.data)
 		prev = e.Prev
 		return enough
@@ -201,7 +201,11 @@ func (s *Snapshot) Read(ctx context.Context, after int64, fn func(line []byte, e
 		reader := reader{ctx: ctx, after: after, at: p.first - 1, fn: fn}
 		err := p.err
 		if err == nil {
-			err = eachLine(p.file, p.size, reader.line)
+			from := int64(0)
+			if i == len(parts)-1 { // whoever follows reads it again and again
+				from = seek(p.file, p.size, after)
+			}
+			err = eachLine(p.file, from, p.size, reader.line)
 		}
 		if reader.err != nil {
 			return reader.err

@@ -48,7 +48,7 @@ func (s *survey) add(ctx context.Context, p part, last bool) error {
 	s.highest = max(s.highest, p.first)
 	err := p.err
 	if err == nil {
-		err = eachLine(p.file, p.size, func(line rawLine) error { return s.line(ctx, p, line, last && line.last) })
+		err = eachLine(p.file, 0, p.size, func(line rawLine) error { return s.line(ctx, p, line, last && line.last) })
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()

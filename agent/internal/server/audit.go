@@ -6,8 +6,10 @@ import (
 	"errors"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 
 	"github.com/gracefleet/gracefleet/agent/internal/audit"
+	"github.com/gracefleet/gracefleet/api"
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
 )
 
@@ -17,7 +19,8 @@ const auditBatch = 256 << 10
 // auditService is the contract's AuditService.
 type auditService struct {
 	pb.UnimplementedAuditServiceServer
-	log Audit
+	server *Server
+	log    Audit
 }
 
 // ReadAudit streams lines of the record.
@@ -31,6 +34,11 @@ func (a *auditService) ReadAudit(r *pb.ReadAuditRequest, stream grpc.ServerStrea
 	if err := c.err(); err != nil {
 		return err
 	}
+	over, err := a.server.beginAudit(stream.Context())
+	if err != nil {
+		return err
+	}
+	defer over()
 	s := &auditSender{stream: stream, service: r.GetService(), after: r.GetAfter()}
 	if err := s.begin(a.log, int64(r.GetLast())); err != nil {
 		return err
@@ -46,6 +54,20 @@ func (a *auditService) ReadAudit(r *pb.ReadAuditRequest, stream grpc.ServerStrea
 			return context.Cause(stream.Context())
 		}
 	}
+}
+
+// beginAudit counts a reader of the record until it is over: one that stops reading
+// holds files open, and one that follows reads for each line.
+func (s *Server) beginAudit(ctx context.Context) (over func(), err error) {
+	c, _ := callerOf(ctx)
+	if c.almighty(s.owner) {
+		return func() {}, nil
+	}
+	over, err = s.readers.take(c.key, "readers of the audit record")
+	if err != nil {
+		return nil, &api.Error{Code: codes.ResourceExhausted, Message: err.Error() + ": end one that follows it"}
+	}
+	return over, nil
 }
 
 // auditSender sends lines to one reader.

@@ -73,7 +73,7 @@ func (c *checker) signing(r interface {
 },
 ) supervisor.Signing {
 	c.that(len(r.GetSignature()) <= statement.MaxFile, "signature", fmt.Sprintf("more than %d bytes", statement.MaxFile))
-	c.that(!r.GetBreakGlass() || r.GetReason() != "", "reason", "is missing: who breaks the glass says why")
+	c.that(!r.GetBreakGlass() || strings.TrimSpace(r.GetReason()) != "", "reason", "is missing: who breaks the glass says why")
 	return supervisor.Signing{Signature: r.GetSignature(), BreakGlass: r.GetBreakGlass()}
 }
 

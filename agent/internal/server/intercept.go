@@ -20,6 +20,7 @@ func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 			return err
 		}
 		answer, err = handler(ctx, req)
+		s.answered(ctx, info.FullMethod, req, err)
 		return err
 	})
 	if err != nil {

@@ -50,6 +50,9 @@ const (
 	maxUploads          = 8
 	maxUploadsPerCaller = 2
 	uploadRetry         = time.Second
+	// Readers of the audit record: each has all of its files open.
+	maxAuditReaders          = 32
+	maxAuditReadersPerCaller = 8
 	// Lines in the log on callers that were turned away.
 	refusalLinesPerSecond = 1
 	refusalLinesAtOnce    = 20
@@ -75,7 +78,8 @@ func limits(k keepalive.ServerParameters) []grpc.ServerOption {
 	}
 }
 
-// gate counts open connections. It is safe for concurrent use.
+// gate counts open connections, or whatever else is taken and left. It is safe for
+// concurrent use.
 type gate struct {
 	total, perUser int
 
@@ -90,14 +94,23 @@ func newGate(total, perUser int) *gate {
 
 // enter counts one connection of a caller, until it is closed.
 func (g *gate) enter(key string, c net.Conn) (*countedConn, error) {
+	leave, err := g.take(key, "open connections")
+	if err != nil {
+		return nil, err
+	}
+	return &countedConn{Conn: c, leave: leave}, nil
+}
+
+// take counts one of something until it is left.
+func (g *gate) take(key, what string) (leave func(), err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.open >= g.total || g.users[key] >= g.perUser {
-		return nil, fmt.Errorf("%s has %d of %d open connections, limits are %d and %d", key, g.users[key], g.open, g.perUser, g.total)
+		return nil, fmt.Errorf("%s has %d of %d %s, limits are %d and %d", key, g.users[key], g.open, what, g.perUser, g.total)
 	}
 	g.open++
 	g.users[key]++
-	return &countedConn{Conn: c, leave: sync.OnceFunc(func() { g.leave(key) })}, nil
+	return sync.OnceFunc(func() { g.leave(key) }), nil
 }
 
 func (g *gate) leave(key string) {

@@ -21,11 +21,12 @@ func newBound(perSecond rate.Limit, atOnce int) *bound {
 	return &bound{bucket: rate.NewLimiter(perSecond, atOnce)}
 }
 
-// next says whether to tell one more, and how many were left out before it.
-func (b *bound) next() (leftOut int, ok bool) {
+// next says whether to tell one more, which costs so much, and how many were left out
+// before it.
+func (b *bound) next(cost int) (leftOut int, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.bucket.AllowN(time.Now(), 1) {
+	if !b.bucket.AllowN(time.Now(), cost) {
 		b.left++
 		return 0, false
 	}
@@ -44,7 +45,7 @@ func newQuietLog(log hclog.Logger) *quietLog {
 }
 
 func (q *quietLog) warn(message string, args ...any) {
-	leftOut, ok := q.lines.next()
+	leftOut, ok := q.lines.next(1)
 	if !ok {
 		return
 	}

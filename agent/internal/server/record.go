@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -11,15 +12,17 @@ import (
 
 	"github.com/gracefleet/gracefleet/agent/internal/access"
 	"github.com/gracefleet/gracefleet/agent/internal/audit"
+	"github.com/gracefleet/gracefleet/agent/internal/supervisor"
 	"github.com/gracefleet/gracefleet/internal/chain"
 )
 
 const (
-	// What refused callers may fill the record with, lines a second and at once.
-	// The others are counted.
-	refusalsOfCallers  = 20
-	refusalsOfNobody   = 2
-	refusalsAtOnce     = 100
+	// What refused callers may fill the record with, bytes of lines a second and at
+	// once: what is older must not be pushed out by that for some days. The others are
+	// counted.
+	refusalsOfCallers  = 1 << 10
+	refusalsOfNobody   = 1 << 7
+	refusalsAtOnce     = chain.MaxLine
 	maxOwed            = 64
 	methodLocalConnect = "connect to the local socket"
 	methodHandshake    = "connect over the network"
@@ -30,8 +33,8 @@ const (
 type record struct {
 	log     Audit
 	notes   hclog.Logger
-	callers *bound // of refusals of those who are known
-	nobody  *bound // of those who are not
+	callers *bound // of refusals of those who have a role
+	nobody  *bound // of those who have none
 
 	mu   sync.Mutex
 	owed []audit.Entry // allowed when the disk was full
@@ -57,8 +60,10 @@ func (r *record) allowed(e audit.Entry, may access.Permission) error {
 	case may != access.Rollback || !errors.Is(err, audit.ErrFull):
 		return notRecorded(err)
 	}
+	if !r.owe(e) {
+		return notRecorded(err)
+	}
 	r.notes.Error("allowed, and not recorded yet", append(note(e, head), "error", err)...)
-	r.owe(e)
 	return nil
 }
 
@@ -66,12 +71,15 @@ func notRecorded(err error) error {
 	return fmt.Errorf("nothing was done, as it cannot be recorded: %w", err)
 }
 
-func (r *record) owe(e audit.Entry) {
+// owe keeps a line for later, if it has room for it.
+func (r *record) owe(e audit.Entry) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.owed) < maxOwed {
-		r.owed = append(r.owed, e)
+	if len(r.owed) >= maxOwed {
+		return false
 	}
+	r.owed = append(r.owed, e)
+	return true
 }
 
 // settle records what is owed.
@@ -91,14 +99,14 @@ func (r *record) settle() error {
 // be recorded.
 func (r *record) denied(e audit.Entry, why error) {
 	from := r.callers
-	if e.Actor == "" {
+	if e.Role == "" {
 		from = r.nobody
 	}
-	leftOut, ok := from.next()
+	e.Decision, e.Why = chain.Denied, why.Error()
+	leftOut, ok := from.next(len(chain.Encode(e)))
 	if !ok {
 		return
 	}
-	e.Decision, e.Why = chain.Denied, why.Error()
 	if leftOut > 0 {
 		if e.Detail == nil {
 			e.Detail = map[string]string{}
@@ -111,6 +119,18 @@ func (r *record) denied(e audit.Entry, why error) {
 		return
 	}
 	r.notes.Warn("denied", note(e, head)...)
+}
+
+// refusals are what a handler says to callers who may make such a request, but not this
+// one.
+var refusals = []error{supervisor.ErrNotRoot, supervisor.ErrSignatureRequired, supervisor.ErrSignatureRefused, supervisor.ErrReleaseBelowFloor}
+
+// answered records a refusal by what does the work, after the line that says that its
+// caller was let through.
+func (s *Server) answered(ctx context.Context, method string, request any, err error) {
+	if slices.ContainsFunc(refusals, func(is error) bool { return errors.Is(err, is) }) {
+		s.record.denied(s.entry(ctx, method, request), err)
+	}
 }
 
 // note is a line for the agent's own log, which is often kept elsewhere: with the

@@ -51,6 +51,7 @@ type Server struct {
 	gate       *gate // of the local socket
 	network    *gate
 	handshakes *gate
+	readers    *gate // of the audit record
 	accounts   *accounts
 	refused    atomic.Uint64 // handshakes
 }
@@ -69,6 +70,7 @@ func New(o Options) *Server {
 		gate:       newGate(maxConnections, maxConnectionsPerUser),
 		network:    newGate(maxRemoteConnections, maxConnectionsPerCert),
 		handshakes: newGate(maxHandshakes, maxHandshakesPerSource),
+		readers:    newGate(maxAuditReaders, maxAuditReadersPerCaller),
 		accounts:   newAccounts(),
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
@@ -158,7 +160,7 @@ func (s *Server) serve(ctx context.Context, l net.Listener, c credentials.Transp
 
 func (s *Server) register(g *grpc.Server, alive *health.Server) {
 	pb.RegisterAgentServiceServer(g, &agentService{server: s})
-	pb.RegisterAuditServiceServer(g, &auditService{log: s.record.log})
+	pb.RegisterAuditServiceServer(g, &auditService{server: s, log: s.record.log})
 	pb.RegisterArtifactServiceServer(g, &artifactService{server: s, store: s.store, users: s.supervisor.ArtifactUsers})
 	pb.RegisterSupervisorServiceServer(g, &supervisorService{server: s, supervisor: s.supervisor, store: s.store, statuses: &statusMessages{last: map[string]statusMessage{}}})
 	pb.RegisterUpgradeServiceServer(g, &upgradeService{server: s, supervisor: s.supervisor})

@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"google.golang.org/grpc/codes"
@@ -10,6 +11,7 @@ import (
 	"github.com/gracefleet/gracefleet/api"
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
 	"github.com/gracefleet/gracefleet/internal/certstest"
+	"github.com/gracefleet/gracefleet/internal/chain"
 	"github.com/gracefleet/gracefleet/internal/statement"
 )
 
@@ -42,9 +44,11 @@ func TestSignaturesReachTheSupervisor(t *testing.T) {
 			t.Errorf("%s: asked with %+v by %+v: %v", name, got, by, err)
 		}
 	}
-	_, err := h.services().ApplyService(ctx, &pb.ApplyServiceRequest{Name: "web", Spec: spec, BreakGlass: true})
-	wantViolation(t, err, "reason")
-	_, err = h.services().ApplyService(ctx, &pb.ApplyServiceRequest{Name: "web", Spec: spec, Signature: make([]byte, statement.MaxFile+1)})
+	for _, none := range []string{"", " "} {
+		_, err := h.services().ApplyService(ctx, &pb.ApplyServiceRequest{Name: "web", Spec: spec, BreakGlass: true, Reason: none})
+		wantViolation(t, err, "reason")
+	}
+	_, err := h.services().ApplyService(ctx, &pb.ApplyServiceRequest{Name: "web", Spec: spec, Signature: make([]byte, statement.MaxFile+1)})
 	wantViolation(t, err, "signature")
 }
 
@@ -76,10 +80,14 @@ func TestRefusedSignatures(t *testing.T) {
 		{supervisor.ErrNotRoot, codes.PermissionDenied, pb.Reason_REASON_PERMISSION, ""},
 	} {
 		h.supervisor.err = row.err
+		after := h.audit.Head().Seq
 		_, err := h.upgrades().StartUpgrade(limited(t), &pb.StartUpgradeRequest{Service: "web"})
 		wantError(t, err, row.code, row.reason)
 		if got := api.FromStatus(err).Metadata["part"]; got != row.part {
 			t.Errorf("%v: the part is %q, want %q", row.err, got, row.part)
+		}
+		if all := h.since(t, after); len(all) != 2 || all[0].Decision != chain.Allowed || all[1].Decision != chain.Denied || !strings.Contains(all[1].Why, row.err.Error()) {
+			t.Errorf("%v: recorded %+v", row.err, all)
 		}
 	}
 }

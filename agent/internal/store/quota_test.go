@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -211,4 +212,35 @@ func TestEnough(t *testing.T) {
 			t.Fatalf("%d go: enough %v, fewer would do %v", n, serves(n), serves(n-1))
 		}
 	})
+}
+
+// Labels are added by each push of an artifact that is there, and not without end.
+func TestLabelsAreBounded(t *testing.T) {
+	s, err := Open(t.TempDir(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	data := []byte("data")
+	push := func(label string) (Artifact, error) {
+		u, committed, err := s.BeginUpload(sum(data), int64(len(data)), UploadOptions{Name: "x", Data: true, Labels: map[string]string{label: "y"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := u.Write(data[committed:]); err != nil {
+			t.Fatal(err)
+		}
+		return u.Commit()
+	}
+	for i := range maxLabels {
+		if _, err := push(fmt.Sprint(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := push("one more"); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("one more: %v", err)
+	}
+	if a, err := push("0"); err != nil || len(a.Labels) != maxLabels {
+		t.Errorf("one that it has: %d labels, %v", len(a.Labels), err)
+	}
 }

@@ -223,6 +223,10 @@ func (u *Upload) Commit() (Artifact, error) {
 	return u.store.GetArtifact(u.digest)
 }
 
+// maxLabels bounds what many pushes of one artifact make of its labels: a list of
+// artifacts tells them all.
+const maxLabels = 128
+
 // relabel adds labels to an artifact that is stored already: the same bytes may
 // be pushed again under another version.
 func (s *Store) relabel(digest string, labels map[string]string) (Artifact, error) {
@@ -238,6 +242,9 @@ func (s *Store) relabel(digest string, labels map[string]string) (Artifact, erro
 	maps.Copy(merged, labels)
 	if maps.Equal(merged, m.Labels) {
 		return a, nil
+	}
+	if len(merged) > maxLabels {
+		return a, fmt.Errorf("artifact %s: %w: it would have %d labels, of at most %d: push it with those that it has", digest, ErrTooLarge, len(merged), maxLabels)
 	}
 	m.Labels = merged
 	if err := s.writeMetadata(filepath.Dir(a.Path), m); err != nil {
