@@ -94,6 +94,12 @@ func TestActs(t *testing.T) {
 	if got := runs(t, a, ExitDone, "history web"); !strings.Contains(got.out, "disk swap") {
 		t.Errorf("got %s", got.out)
 	}
+	refused := e
+	e.RequestID, refused.RequestID, refused.Decision = "r9", "r9", chain.Denied
+	a.audit = [][]byte{chain.Encode(e), chain.Encode(refused)}
+	if got := runs(t, a, ExitDone, "history web"); strings.Contains(got.out, "disk swap") {
+		t.Errorf("what was refused in the end is told as done: %s", got.out)
+	}
 	read, _ := a.requests[len(a.requests)-1].(*pb.ReadAuditRequest)
 	if read.GetService() != "web" || read.GetLast() != lastActs {
 		t.Errorf("read %v", read)
@@ -139,6 +145,7 @@ func TestAuditVerifyFiles(t *testing.T) {
 	if got := runs(t, a, ExitDone, "audit verify "+second).out; !strings.HasPrefix(got, "in order: 2 lines, from 3 to 4\n") {
 		t.Errorf("got %s", got)
 	}
+	runs(t, a, ExitError, "audit verify "+write("cr", append(lines[0], '\r'), lines[1]))
 	long := write("long", bytes.Repeat([]byte("x"), chain.MaxLine+2))
 	for _, path := range []string{long, filepath.Join(dir, "none"), "/dev/null/x", dir} {
 		runs(t, a, ExitError, "audit verify "+path)

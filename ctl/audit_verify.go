@@ -2,6 +2,7 @@ package ctl
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -117,6 +118,7 @@ func (v *auditVerifier) file(name string) error {
 	defer f.Close()
 	lines := bufio.NewScanner(f)
 	lines.Buffer(nil, chain.MaxLine+1)
+	lines.Split(wholeLines)
 	for lines.Scan() {
 		v.add(lines.Bytes())
 	}
@@ -126,6 +128,18 @@ func (v *auditVerifier) file(name string) error {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil
+}
+
+// wholeLines is bufio.ScanLines without its taking a \r for part of the line's end: it
+// would be a change.
+func wholeLines(data []byte, atEOF bool) (advance int, line []byte, err error) {
+	if i := bytes.IndexByte(data, '\n'); i >= 0 {
+		return i + 1, data[:i], nil
+	}
+	if atEOF && len(data) > 0 {
+		return len(data), data, nil
+	}
+	return 0, nil, nil
 }
 
 // verdict says what was found, and is an error if that is damage.

@@ -56,9 +56,12 @@ func (c *client) acts(ctx context.Context, service string, upgrades []*pb.Upgrad
 		known[up.GetRequestId()] = true
 	}
 	var acts []auditLine
+	refused := map[string]bool{} // after they were allowed, such as for their signature
 	err := c.readAudit(ctx, &pb.ReadAuditRequest{Service: service, Last: lastActs}, func(*pb.ReadAuditResponse) {}, func(l auditLine) error {
 		switch {
-		case l.entry.Decision != chain.Allowed, l.entry.RequestID != "" && known[l.entry.RequestID]:
+		case l.entry.Decision != chain.Allowed:
+			refused[l.entry.RequestID] = true
+		case l.entry.RequestID != "" && known[l.entry.RequestID]:
 		case l.entry.Method == pb.UpgradeService_StartUpgrade_FullMethodName, l.entry.Method == pb.UpgradeService_RollbackService_FullMethodName:
 			// came to nothing, or is forgotten
 		default:
@@ -66,6 +69,7 @@ func (c *client) acts(ctx context.Context, service string, upgrades []*pb.Upgrad
 		}
 		return nil
 	})
+	acts = slices.DeleteFunc(acts, func(l auditLine) bool { return l.entry.RequestID != "" && refused[l.entry.RequestID] })
 	slices.Reverse(acts)
 	if status.Code(err) == codes.Unimplemented {
 		err = nil

@@ -167,7 +167,7 @@ func (v *Verifier) goesOn(line []byte, f frame, this link) bool {
 		return false
 	}
 	e, err := Decode(line)
-	return err == nil && e.Method == MethodDamaged
+	return err == nil && e.Method == MethodDamaged && e.Decision == Allowed // a caller may name such a method, in vain
 }
 
 func (v *Verifier) seal(this link) {

@@ -195,10 +195,17 @@ func (h *Host) Bury(ctx context.Context, service string, slot, generation int) e
 	}
 	if pids, err := programs.Pids(); err == nil && len(pids) > 0 {
 		h.log.Warn("processes that lost their shim are killed", "service", service, "generation", generation, "pids", pids)
-		if err := errors.Join(programs.Kill(), programs.Await(ctx)); err != nil {
+		if err := programs.Kill(); err != nil {
 			return err
 		}
 	}
 	shims, err := h.slotCgroup(service, slot)
-	return errors.Join(err, programs.Remove(), shims.Remove())
+	if err := errors.Join(err, programs.Await(ctx)); err != nil {
+		return err
+	}
+	// A shim that was killed just now is in no list any more, and holds its cgroup still.
+	ending, cancel := context.WithTimeout(ctx, shimEnd)
+	defer cancel()
+	_ = shims.Await(ending) // else it stays
+	return errors.Join(programs.Remove(), shims.Remove())
 }

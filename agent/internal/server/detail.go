@@ -10,6 +10,10 @@ import (
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
 )
 
+// maxRecorded bounds a text of a request in the record, in bytes: names, digests and
+// ids are shorter, and what is longer is refused, but recorded before.
+const maxRecorded = 128
+
 // elsewhere are the fields of requests that have a place of their own in the record.
 var elsewhere = map[protoreflect.Name]bool{"service": true, "name": true, "reason": true, "request_id": true}
 
@@ -26,22 +30,26 @@ func detail(request any) map[string]string {
 	}
 	out := map[string]string{}
 	m.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
-		switch {
-		case elsewhere[f.Name()]:
-		case f.IsList():
-			out[string(f.Name())] = fmt.Sprintf("%d given", v.List().Len())
-		case f.IsMap():
-			out[string(f.Name())] = fmt.Sprintf("%d given", v.Map().Len())
-		case f.Message() != nil:
-			out[string(f.Name())] = message(v.Message().Interface())
-		case f.Kind() == protoreflect.BytesKind:
-			out[string(f.Name())] = fmt.Sprintf("%d bytes", len(v.Bytes()))
-		default:
-			out[string(f.Name())] = v.String()
+		if !elsewhere[f.Name()] {
+			out[string(f.Name())] = clean(field(f, v), maxRecorded)
 		}
 		return true
 	})
 	return out
+}
+
+func field(f protoreflect.FieldDescriptor, v protoreflect.Value) string {
+	switch {
+	case f.IsList():
+		return fmt.Sprintf("%d given", v.List().Len())
+	case f.IsMap():
+		return fmt.Sprintf("%d given", v.Map().Len())
+	case f.Message() != nil:
+		return message(v.Message().Interface())
+	case f.Kind() == protoreflect.BytesKind:
+		return fmt.Sprintf("%d bytes", len(v.Bytes()))
+	}
+	return v.String()
 }
 
 // message is a message in a request, of which nothing is told but what is known to

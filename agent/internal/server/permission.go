@@ -9,6 +9,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/gracefleet/gracefleet/agent/internal/access"
+	"github.com/gracefleet/gracefleet/agent/internal/service"
 	"github.com/gracefleet/gracefleet/api"
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
 )
@@ -117,7 +118,7 @@ func (s *Server) authorise(ctx context.Context, method string, request any) erro
 // glass, asks for Admin.
 func demands(may access.Permission, request any) access.Permission {
 	up, ok := request.(*pb.StartUpgradeRequest)
-	if ok && (up.GetSpec() != nil || up.GetBreakGlass() || strings.HasPrefix(up.GetArtifact(), "host:")) {
+	if ok && (up.GetSpec() != nil || up.GetBreakGlass() || strings.HasPrefix(up.GetArtifact(), service.HostArtifact)) {
 		return access.Admin
 	}
 	return may

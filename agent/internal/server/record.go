@@ -148,13 +148,13 @@ func (s *Server) entry(ctx context.Context, method string, request any) audit.En
 	c, _ := callerOf(ctx)
 	e := audit.Entry{
 		Actor: c.Name, From: c.From, Role: strings.Join(c.roles(s.Policy(), s.owner), ", "), Method: method,
-		Service: serviceOf(request), Detail: detail(request),
+		Service: clean(serviceOf(request), maxRecorded), Detail: detail(request),
 	}
 	if r, ok := request.(interface{ GetReason() string }); ok {
 		e.Reason = r.GetReason()
 	}
 	if r, ok := request.(interface{ GetRequestId() string }); ok {
-		e.RequestID = r.GetRequestId()
+		e.RequestID = clean(r.GetRequestId(), maxRecorded)
 	}
 	return e
 }
