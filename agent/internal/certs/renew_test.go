@@ -473,3 +473,18 @@ func TestRenewsOnce(t *testing.T) {
 		t.Error("a certificate that ends with its CA is due")
 	}
 }
+
+// Two CAs are trusted while one takes over from the other. What ends with the old one
+// is no matter to a certificate of the new one.
+func TestRenewsBesideACAThatEnds(t *testing.T) {
+	i, old := newIssuer(time.Hour), newIssuer(time.Hour)
+	f := i.place(t.TempDir())
+	old.cert.NotAfter = time.Now().Add(time.Minute)
+	appendTo(t, f.CA, block("CERTIFICATE", must(x509.CreateCertificate(rand.Reader, old.cert, old.cert, &old.key.PublicKey, old.key))))
+	k := must(Open(f, hclog.NewNullLogger()))
+	r := must(NewRenewer(k, i.dial, hclog.NewNullLogger()))
+	s := k.now.Load()
+	if late := dueAt(s.own.Leaf, 0).Add(time.Second); !r.due(s, late) {
+		t.Error("it is never due")
+	}
+}
