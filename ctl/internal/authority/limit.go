@@ -24,7 +24,7 @@ const (
 	callTimeout        = 20 * time.Second
 	stopTimeout        = 5 * time.Second
 	maxCounted         = 4096
-	refusalsPerMinute  = 10 // of one host
+	refusalsPerMinute  = 10 // of one host, for whatever it asks
 	renewalsPerHour    = 20 // of one agent, which needs one in weeks
 	refusalsWindow     = time.Minute
 	renewalsWindow     = time.Hour

@@ -217,6 +217,24 @@ func TestGuessing(t *testing.T) {
 	}
 }
 
+// Who has no certificate that counts is not listened to for a while, either: neither
+// the log nor the CA's directory has work with them.
+func TestAskingInVain(t *testing.T) {
+	s := serve(t)
+	nobody := s.known(tls.Certificate{})
+	for range 50 {
+		if _, err := nobody.RevocationList(t.Context()); err == nil {
+			t.Fatal("it was given")
+		}
+		if _, err := nobody.Renew(t.Context(), nil); err == nil {
+			t.Fatal("it was renewed")
+		}
+	}
+	if got := strings.Count(s.log.String(), "there is no certificate"); got != 10 {
+		t.Errorf("the log says so %d times", got)
+	}
+}
+
 func TestRenew(t *testing.T) {
 	s := serve(t)
 	own := s.issue(web1)
@@ -264,6 +282,15 @@ func TestRenew(t *testing.T) {
 	}
 	if err == nil || !strings.Contains(err.Error(), "too many certificates") {
 		t.Errorf("thirty times in a row: %v", err)
+	}
+}
+
+func TestRevokedAgent(t *testing.T) {
+	s := serve(t)
+	own := s.issue(web1)
+	a := s.known(own)
+	if _, err := a.RevocationList(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 	act(s, func(signer *ca.Signer) (*ca.Revocation, error) { return signer.RevokeCertificate(own.Leaf, "") })
 	for _, a := range []*api.Authority{a, s.known(own)} { // also on a connection that stands
