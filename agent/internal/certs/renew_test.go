@@ -425,24 +425,6 @@ func TestKilledWhileItRenews(t *testing.T) {
 	}
 }
 
-func FuzzNewer(f *testing.F) {
-	i := newIssuer(time.Hour)
-	dir := f.TempDir()
-	s := must(i.place(dir).read())
-	f.Add(i.list())
-	f.Add([]byte("nonsense"))
-	f.Fuzz(func(t *testing.T, der []byte) {
-		file, err := s.newer(der)
-		if err != nil || file == nil {
-			return
-		}
-		lists, err := parseLists(file)
-		if err != nil || len(lists) != 1 || signed(lists[0], s.issuers) != nil {
-			t.Errorf("%q was taken: %v", der, err)
-		}
-	})
-}
-
 // What was renewed is not renewed again before the keeper has read it.
 func TestRenewsOnce(t *testing.T) {
 	i := newIssuer(time.Hour)
