@@ -14,6 +14,7 @@ import (
 
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
 	"github.com/gracefleet/gracefleet/ctl/internal/ca"
+	"github.com/gracefleet/gracefleet/internal/origin"
 )
 
 // service answers AuthorityService. It tells callers what they can act upon, and its
@@ -31,7 +32,7 @@ var errTooOften = status.Error(codes.ResourceExhausted, "too many attempts from 
 // JoinHost uses a token up.
 func (s *service) JoinHost(ctx context.Context, r *pb.JoinHostRequest) (*pb.JoinHostResponse, error) {
 	from, _ := caller(ctx)
-	log, who := s.log.With("from", from.String()), source(from)
+	log, who := s.log.With("from", from.String()), origin.Of(from)
 	if s.refusals.spent(who) {
 		return nil, errTooOften
 	}
@@ -107,7 +108,7 @@ func (s *service) GetRevocationList(ctx context.Context, _ *pb.GetRevocationList
 // known is the agent that calls. Whoever has no certificate that counts is soon not
 // listened to, as who guesses tokens: each attempt is read of files, and a line in the log.
 func (s *service) known(log hclog.Logger, failure string, from net.Addr, cert *x509.Certificate) (string, error) {
-	who := source(from)
+	who := origin.Of(from)
 	if s.refusals.spent(who) {
 		return "", errTooOften
 	}
