@@ -101,7 +101,7 @@ func revokeBy(signer *ca.Signer, what, reason string) (*ca.Revocation, error) {
 	if _, err := os.Stat(what); errors.Is(err, fs.ErrNotExist) && ca.IsSerial(what) {
 		return signer.RevokeSerial(what, reason)
 	}
-	cert, err := ca.ReadCertificate(what)
+	cert, err := ca.ReadLeaf(what)
 	if err != nil {
 		return nil, err
 	}

@@ -46,7 +46,7 @@ func newCertShow(s *session, home func() (string, error)) *cobra.Command {
 }
 
 func lookAt(dir, file string) (*shown, error) {
-	cert, err := ca.ReadCertificate(file)
+	cert, err := ca.ReadLeaf(file)
 	if err != nil {
 		return nil, err
 	}

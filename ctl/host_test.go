@@ -50,6 +50,16 @@ func TestHostJoin(t *testing.T) {
 	if r.code != ExitDone || !strings.Contains(r.out, "spiffe://example.org/gracefleet/agent/web-1, valid until") || !strings.Contains(r.err, "next: graced --config "+config) {
 		t.Errorf("exit %d: %s%s", r.code, r.out, r.err)
 	}
+	joined := filepath.Join(host, "tls", "agent.pem") // with its key
+	if r := c.must(t, "show "+joined); !strings.Contains(r.out, "agent/web-1") {
+		t.Errorf("cert show: %s", r.out)
+	}
+	if r := c.run(t, "renew "+joined); r.code != ExitError || !strings.Contains(r.err, "holds a PRIVATE KEY") {
+		t.Errorf("cert renew, which would part them: exit %d: %s%s", r.code, r.out, r.err)
+	}
+	if r := c.must(t, "revoke "+joined); !strings.Contains(r.out, "agent web-1: revoked") {
+		t.Errorf("cert revoke: %s", r.out)
+	}
 	if err := os.WriteFile(config, []byte("log_level: debug\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}

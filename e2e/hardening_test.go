@@ -107,7 +107,10 @@ func TestStrictDropIn(t *testing.T) {
 		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
 	}
 	b.run("systemd-analyze", "security", "--offline=true", "--threshold=45", "--no-pager", unit) // 4.5
+	b.run("mkdir", "-p", "-m", "0700", "/etc/gracefleet/tls")                                    // as gracectl host join does
 	b.run("systemctl", "restart", "graced.service")
+	// An agent that has joined puts its next certificate there. All else is closed to it.
+	b.run("sh", "-c", `nsenter -m -t "$(systemctl show -p MainPID --value graced.service)" sh -c 'touch /etc/gracefleet/tls/agent.pem && ! touch /etc/planted'`)
 	if _, now := b.active(); now != before {
 		t.Errorf("after the change the program has pid %d, want %d", now, before)
 	}

@@ -38,7 +38,10 @@ type snapshot struct {
 	lists   []*x509.RevocationList
 }
 
-const maxFile = 1 << 20
+const (
+	maxFile = 1 << 20
+	maxList = 32 << 20 // a hundred thousand revoked certificates have seven million bytes
+)
 
 func (f Files) read() (*snapshot, error) {
 	s := &snapshot{roots: x509.NewCertPool(), revoked: map[string]time.Time{}}
@@ -67,13 +70,15 @@ func (f Files) read() (*snapshot, error) {
 	return s, s.readRevoked(f.Revoked)
 }
 
-func readSmall(path string) ([]byte, error) {
+func readSmall(path string) ([]byte, error) { return readAtMost(path, maxFile) }
+
+func readAtMost(path string, limit int64) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
 	}
-	if info.Size() > maxFile {
-		return nil, fmt.Errorf("%s has %d bytes, at most %d are read", path, info.Size(), maxFile)
+	if info.Size() > limit {
+		return nil, fmt.Errorf("%s has %d bytes, at most %d are read", path, info.Size(), limit)
 	}
 	return os.ReadFile(path)
 }
@@ -111,7 +116,7 @@ func readCertificates(path string) ([]*x509.Certificate, error) {
 // would be believed in vain. So is none: a file that is being copied is empty first,
 // and for that long nothing would be revoked.
 func (s *snapshot) readRevoked(path string) error {
-	data, err := readSmall(path)
+	data, err := readAtMost(path, maxList)
 	if err != nil {
 		return err
 	}

@@ -36,8 +36,8 @@ func (s *snapshot) newer(der []byte) (file []byte, err error) {
 			return nil, fmt.Errorf("the list of revoked certificates has the number %s, older than %s which holds", list.Number, old.Number)
 		}
 	}
-	if file = append(file, encodeList(list)...); len(file) > maxFile {
-		return nil, fmt.Errorf("the list of revoked certificates has %d bytes, at most %d are read", len(file), maxFile)
+	if file = append(file, encodeList(list)...); len(file) > maxList {
+		return nil, fmt.Errorf("the list of revoked certificates has %d bytes, at most %d are read", len(file), maxList)
 	}
 	return file, nil
 }

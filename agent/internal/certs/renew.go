@@ -127,8 +127,15 @@ func (r *Renewer) contact(ctx context.Context) error {
 // nothing by it.
 func (r *Renewer) due(s *snapshot, now time.Time) bool {
 	leaf := s.own.Leaf
-	_, ca := s.ca()
-	return leaf != r.replaced && leaf.NotAfter.Before(ca) && !now.Before(dueAt(leaf, r.spread))
+	return leaf != r.replaced && !now.Before(dueAt(leaf, r.spread)) && s.outlived(leaf)
+}
+
+// outlived says whether the CA that has signed a certificate lasts longer. Beside it may
+// be the one that it takes over from, or that takes over from it.
+func (s *snapshot) outlived(leaf *x509.Certificate) bool {
+	return slices.ContainsFunc(s.issuers, func(ca *x509.Certificate) bool {
+		return leaf.NotAfter.Before(ca.NotAfter) && leaf.CheckSignatureFrom(ca) == nil
+	})
 }
 
 func (r *Renewer) fetch(ctx context.Context, a Authority, s *snapshot) error {

@@ -425,24 +425,6 @@ func TestKilledWhileItRenews(t *testing.T) {
 	}
 }
 
-func FuzzNewer(f *testing.F) {
-	i := newIssuer(time.Hour)
-	dir := f.TempDir()
-	s := must(i.place(dir).read())
-	f.Add(i.list())
-	f.Add([]byte("nonsense"))
-	f.Fuzz(func(t *testing.T, der []byte) {
-		file, err := s.newer(der)
-		if err != nil || file == nil {
-			return
-		}
-		lists, err := parseLists(file)
-		if err != nil || len(lists) != 1 || signed(lists[0], s.issuers) != nil {
-			t.Errorf("%q was taken: %v", der, err)
-		}
-	})
-}
-
 // What was renewed is not renewed again before the keeper has read it.
 func TestRenewsOnce(t *testing.T) {
 	i := newIssuer(time.Hour)
@@ -471,5 +453,20 @@ func TestRenewsOnce(t *testing.T) {
 	}
 	if !k.reload() || r.due(k.now.Load(), i.cert.NotAfter) {
 		t.Error("a certificate that ends with its CA is due")
+	}
+}
+
+// Two CAs are trusted while one takes over from the other. What ends with the old one
+// is no matter to a certificate of the new one.
+func TestRenewsBesideACAThatEnds(t *testing.T) {
+	i, old := newIssuer(time.Hour), newIssuer(time.Hour)
+	f := i.place(t.TempDir())
+	old.cert.NotAfter = time.Now().Add(time.Minute)
+	appendTo(t, f.CA, block("CERTIFICATE", must(x509.CreateCertificate(rand.Reader, old.cert, old.cert, &old.key.PublicKey, old.key))))
+	k := must(Open(f, hclog.NewNullLogger()))
+	r := must(NewRenewer(k, i.dial, hclog.NewNullLogger()))
+	s := k.now.Load()
+	if late := dueAt(s.own.Leaf, 0).Add(time.Second); !r.due(s, late) {
+		t.Error("it is never due")
 	}
 }

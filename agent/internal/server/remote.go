@@ -7,13 +7,13 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc/credentials"
 
 	"github.com/gracefleet/gracefleet/agent/internal/audit"
+	"github.com/gracefleet/gracefleet/internal/origin"
 )
 
 // Remote is where and how the agent is on the network.
@@ -62,7 +62,7 @@ func (c *remoteCredentials) ServerHandshake(raw net.Conn) (_ net.Conn, _ credent
 		}
 	}()
 	// Counted from the first byte on: a handshake costs more than it looks.
-	counted, err := c.server.handshakes.enter(source(raw.RemoteAddr()), raw)
+	counted, err := c.server.handshakes.enter(origin.Of(raw.RemoteAddr()), raw)
 	if err != nil {
 		c.refusals.warn("a caller found no place for its handshake", "from", raw.RemoteAddr().String(), "error", err)
 		return nil, nil, err
@@ -108,24 +108,6 @@ func presented(conn *tls.Conn) map[string]string {
 		out[fmt.Sprintf("uri %d", i+1)] = u.String()
 	}
 	return out
-}
-
-// source tells apart from where handshakes come, so that nobody has all the places
-// for them: an address, or the /64 of an IPv6 one, of which one host has them all.
-func source(a net.Addr) string {
-	at, err := netip.ParseAddrPort(a.String())
-	if err != nil {
-		return a.String()
-	}
-	ip := at.Addr().Unmap()
-	if ip.Is4() {
-		return ip.String()
-	}
-	net64, err := ip.WithZone("").Prefix(64)
-	if err != nil {
-		return ip.String()
-	}
-	return net64.String()
 }
 
 // linger lets a client that was turned away read why: with bytes of it unread, a

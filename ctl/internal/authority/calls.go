@@ -14,6 +14,7 @@ import (
 
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
 	"github.com/gracefleet/gracefleet/ctl/internal/ca"
+	"github.com/gracefleet/gracefleet/internal/origin"
 )
 
 // service answers AuthorityService. It tells callers what they can act upon, and its
@@ -22,16 +23,18 @@ type service struct {
 	pb.UnimplementedAuthorityServiceServer
 	dir      string
 	log      hclog.Logger
-	refusals *quota // of tokens, by host
+	refusals *quota // of tokens and certificates, by host
 	renewals *quota // by agent
 }
+
+var errTooOften = status.Error(codes.ResourceExhausted, "too many attempts from this host: wait a minute")
 
 // JoinHost uses a token up.
 func (s *service) JoinHost(ctx context.Context, r *pb.JoinHostRequest) (*pb.JoinHostResponse, error) {
 	from, _ := caller(ctx)
-	log, who := s.log.With("from", from.String()), source(from)
+	log, who := s.log.With("from", from.String()), origin.Of(from)
 	if s.refusals.spent(who) {
-		return nil, status.Error(codes.ResourceExhausted, "too many attempts from this host: wait a minute")
+		return nil, errTooOften
 	}
 	joined, err := s.join(ctx, r)
 	if err != nil {
@@ -60,9 +63,9 @@ func (s *service) RenewCertificate(ctx context.Context, r *pb.RenewCertificateRe
 	const failure = "a certificate could not be renewed"
 	from, old := caller(ctx)
 	log := s.log.With("from", from.String())
-	name, err := s.agent(old)
+	name, err := s.known(log, failure, from, old)
 	if err != nil {
-		return nil, answer(log, failure, err)
+		return nil, err
 	}
 	if log = log.With("agent", name); s.renewals.spent(name) {
 		return nil, answer(log, failure, refusal("this agent got too many certificates within the hour"))
@@ -90,9 +93,9 @@ func (s *service) GetRevocationList(ctx context.Context, _ *pb.GetRevocationList
 	const failure = "the revocation list could not be given"
 	from, cert := caller(ctx)
 	log := s.log.With("from", from.String())
-	name, err := s.agent(cert)
+	name, err := s.known(log, failure, from, cert)
 	if err != nil {
-		return nil, answer(log, failure, err)
+		return nil, err
 	}
 	list, err := ca.List(ctx, s.dir)
 	if err != nil {
@@ -100,6 +103,21 @@ func (s *service) GetRevocationList(ctx context.Context, _ *pb.GetRevocationList
 	}
 	log.Debug("the revocation list was given", "agent", name)
 	return &pb.GetRevocationListResponse{RevocationList: list}, nil
+}
+
+// known is the agent that calls. Whoever has no certificate that counts is soon not
+// listened to, as who guesses tokens: each attempt is read of files, and a line in the log.
+func (s *service) known(log hclog.Logger, failure string, from net.Addr, cert *x509.Certificate) (string, error) {
+	who := origin.Of(from)
+	if s.refusals.spent(who) {
+		return "", errTooOften
+	}
+	name, err := s.agent(cert)
+	if err != nil {
+		s.refusals.add(who)
+		return "", answer(log, failure, err)
+	}
+	return name, nil
 }
 
 // agent is whose certificate it is, which must be an agent's that counts.

@@ -2,12 +2,13 @@ package authority
 
 import (
 	"net"
-	"net/netip"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
+
+	"github.com/gracefleet/gracefleet/internal/origin"
 )
 
 // Limits. Whoever can reach the port may knock; what follows is small and bounded.
@@ -24,13 +25,11 @@ const (
 	callTimeout        = 20 * time.Second
 	stopTimeout        = 5 * time.Second
 	maxCounted         = 4096
-	refusalsPerMinute  = 10 // of one host
+	refusalsPerMinute  = 10 // of one host, for whatever it asks
 	renewalsPerHour    = 20 // of one agent, which needs one in weeks
 	refusalsWindow     = time.Minute
 	renewalsWindow     = time.Hour
 	windowBytes        = 64 << 10
-	addressPrefixIPv6  = 64 // a host has that many addresses of its own
-	addressPrefixIPv4  = 32
 	keepaliveLeastTime = 10 * time.Second
 )
 
@@ -91,24 +90,6 @@ func (q *quota) turn() {
 	}
 }
 
-// source is who counts as one host.
-func source(a net.Addr) string {
-	at, err := netip.ParseAddrPort(a.String())
-	if err != nil {
-		return a.String()
-	}
-	bits := addressPrefixIPv6
-	ip := at.Addr().Unmap()
-	if ip.Is4() {
-		bits = addressPrefixIPv4
-	}
-	prefix, err := ip.WithZone("").Prefix(bits)
-	if err != nil {
-		return ip.String()
-	}
-	return prefix.String()
-}
-
 // listener closes connections beyond its limits at once: nobody waits for those of
 // others to end.
 type listener struct {
@@ -127,7 +108,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		who := source(c.RemoteAddr())
+		who := origin.Of(c.RemoteAddr())
 		if l.enter(who) {
 			return &conn{Conn: c, leave: sync.OnceFunc(func() { l.leave(who) })}, nil
 		}

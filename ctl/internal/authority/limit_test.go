@@ -32,26 +32,6 @@ func TestQuota(t *testing.T) {
 	}
 }
 
-func TestSource(t *testing.T) {
-	for address, want := range map[string]string{
-		"10.0.0.5:1":              "10.0.0.5/32",
-		"[::ffff:10.0.0.5]:2":     "10.0.0.5/32",
-		"[fd00:1:2:3:4:5:6:7]:80": "fd00:1:2:3::/64",
-		"[fe80::1%eth0]:80":       "fe80::/64",
-	} {
-		a, err := net.ResolveTCPAddr("tcp", address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := source(a); got != want {
-			t.Errorf("%s counts as %s, want %s", address, got, want)
-		}
-	}
-	if got := source(&net.UnixAddr{Name: "x"}); got != "x" {
-		t.Errorf("%s", got)
-	}
-}
-
 // One host cannot have all connections.
 func TestListenerLimits(t *testing.T) {
 	raw, err := net.Listen("tcp", "127.0.0.1:0")

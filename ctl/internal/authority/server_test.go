@@ -8,6 +8,9 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -198,8 +201,10 @@ func TestJoin(t *testing.T) {
 	if _, err := s.stranger([32]byte{1}).Join(t.Context(), s.token(), request(t)); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "not the CA that the token is of") {
 		t.Errorf("another pin: %v", err)
 	}
-	if strings.Contains(s.log.String(), string(secret)) {
-		t.Error("the secret is in the log")
+	for _, form := range []string{string(secret), hex.EncodeToString(secret), fmt.Sprint(secret), base64.RawURLEncoding.EncodeToString(secret)} {
+		if strings.Contains(s.log.String(), form) {
+			t.Errorf("the secret is in the log, as %q", form)
+		}
 	}
 }
 
@@ -214,6 +219,24 @@ func TestGuessing(t *testing.T) {
 	}
 	if _, err := guesser.Join(t.Context(), secret, request(t)); status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("%v", err)
+	}
+}
+
+// Who has no certificate that counts is not listened to for a while, either: neither
+// the log nor the CA's directory has work with them.
+func TestAskingInVain(t *testing.T) {
+	s := serve(t)
+	nobody := s.known(tls.Certificate{})
+	for range 50 {
+		if _, err := nobody.RevocationList(t.Context()); err == nil {
+			t.Fatal("it was given")
+		}
+		if _, err := nobody.Renew(t.Context(), nil); err == nil {
+			t.Fatal("it was renewed")
+		}
+	}
+	if got := strings.Count(s.log.String(), "there is no certificate"); got != 10 {
+		t.Errorf("the log says so %d times", got)
 	}
 }
 
@@ -264,6 +287,15 @@ func TestRenew(t *testing.T) {
 	}
 	if err == nil || !strings.Contains(err.Error(), "too many certificates") {
 		t.Errorf("thirty times in a row: %v", err)
+	}
+}
+
+func TestRevokedAgent(t *testing.T) {
+	s := serve(t)
+	own := s.issue(web1)
+	a := s.known(own)
+	if _, err := a.RevocationList(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 	act(s, func(signer *ca.Signer) (*ca.Revocation, error) { return signer.RevokeCertificate(own.Leaf, "") })
 	for _, a := range []*api.Authority{a, s.known(own)} { // also on a connection that stands

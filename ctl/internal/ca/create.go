@@ -30,7 +30,7 @@ func create(ctx context.Context, dir, trustDomain string, now time.Time) (*Autho
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	if err := checkVacant(dir); err != nil {
+	if err := errors.Join(checkOwner(dir), checkVacant(dir)); err != nil {
 		return nil, err
 	}
 	held, err := lock(ctx, dir)

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"net/url"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -347,11 +348,26 @@ func TestAnotherUsersCA(t *testing.T) {
 	}
 	s := setUp(t, time.Now())
 	s.Close()
-	if err := os.Chown(s.Dir(), 65534, -1); err != nil {
+	// A link of the owner's must not have root make a file where it leads.
+	there := filepath.Join(t.TempDir(), "there")
+	err := errors.Join(os.Chown(s.Dir(), 65534, -1), os.Remove(s.Path(lockName)), os.Symlink(there, s.Path(lockName)))
+	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Lock(t.Context(), s.Dir()); err == nil || !strings.Contains(err.Error(), "belongs to another user: sudo -u nobody") {
+	defer func() {
+		if _, err := os.Lstat(there); err == nil {
+			t.Error("a file was made behind a link of another user's")
+		}
+	}()
+	const refusal = "belongs to another user: sudo -u nobody"
+	if _, err := Lock(t.Context(), s.Dir()); err == nil || !strings.Contains(err.Error(), refusal) {
 		t.Errorf("%v", err)
+	}
+	if err := os.Remove(s.Path(CertificateFile)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Create(t.Context(), s.Dir(), "example.org"); err == nil || !strings.Contains(err.Error(), refusal) {
+		t.Errorf("create: %v", err)
 	}
 }
 

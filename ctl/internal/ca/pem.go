@@ -35,16 +35,26 @@ func ReadCertificate(path string) (*x509.Certificate, error) {
 	return cert, nil
 }
 
-// ParseCertificate reads a certificate as PEM: the first where others follow, as
-// they do in a chain.
-func ParseCertificate(data []byte) (*x509.Certificate, error) {
-	block, rest, err := decode(data, certificateBlock)
+// ReadLeaf reads the first certificate of a file in which its key may follow, as in that
+// of an agent that has joined.
+func ReadLeaf(path string) (*x509.Certificate, error) {
+	data, err := readFile(path)
 	if err != nil {
 		return nil, err
 	}
-	cert, err := x509.ParseCertificate(block)
+	cert, _, err := parseFirst(data)
 	if err != nil {
-		return nil, fmt.Errorf("is a damaged certificate: %w", err)
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return cert, nil
+}
+
+// ParseCertificate reads a certificate as PEM: the first where others follow, as
+// they do in a chain.
+func ParseCertificate(data []byte) (*x509.Certificate, error) {
+	cert, rest, err := parseFirst(data)
+	if err != nil {
+		return nil, err
 	}
 	for len(bytes.TrimSpace(rest)) > 0 {
 		if _, rest, err = decode(rest, certificateBlock); err != nil {
@@ -52,6 +62,17 @@ func ParseCertificate(data []byte) (*x509.Certificate, error) {
 		}
 	}
 	return cert, nil
+}
+
+func parseFirst(data []byte) (cert *x509.Certificate, rest []byte, err error) {
+	block, rest, err := decode(data, certificateBlock)
+	if err != nil {
+		return nil, nil, err
+	}
+	if cert, err = x509.ParseCertificate(block); err != nil {
+		return nil, nil, fmt.Errorf("is a damaged certificate: %w", err)
+	}
+	return cert, rest, nil
 }
 
 // parseKey reads a private key as PKCS#8 in PEM.

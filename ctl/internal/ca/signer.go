@@ -31,6 +31,9 @@ func Lock(ctx context.Context, dir string) (*Signer, error) {
 	if _, err := os.Stat(filepath.Join(dir, CertificateFile)); errors.Is(err, fs.ErrNotExist) {
 		return nil, noCA(dir)
 	}
+	if err := checkOwner(dir); err != nil {
+		return nil, err
+	}
 	held, err := lock(ctx, dir)
 	if err != nil {
 		return nil, err
@@ -48,9 +51,6 @@ func Lock(ctx context.Context, dir string) (*Signer, error) {
 func (s *Signer) Close() { s.held.Close() }
 
 func openSigner(dir string) (*Signer, error) {
-	if err := checkOwner(dir); err != nil {
-		return nil, err
-	}
 	if err := checkPrivate(dir, "700"); err != nil {
 		return nil, err
 	}
@@ -87,8 +87,9 @@ func ReadKey(path string) (*ecdsa.PrivateKey, error) {
 	return key, nil
 }
 
-// checkOwner refuses another user's CA, root too: its owner, such as the user whom
-// gracectl cert serve runs as, could not read what is written there.
+// checkOwner refuses another user's CA, root too, before anything is written there: its
+// owner, such as the user whom gracectl cert serve runs as, could not read it, or may
+// have put a link in its place.
 func checkOwner(dir string) error {
 	info, err := os.Stat(dir)
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -41,7 +40,7 @@ func (p Place) pending() string { return filepath.Join(p.Dir, "joining.key") }
 // vacant refuses a place where an agent has an identity already.
 func (p Place) vacant() error {
 	path := p.Certificate()
-	data, err := os.ReadFile(path)
+	_, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -49,20 +48,10 @@ func (p Place) vacant() error {
 		return err
 	}
 	who := "something"
-	if cert, err := parsePair(data); err == nil {
+	if cert, err := ca.ReadLeaf(path); err == nil {
 		who = fmt.Sprintf("the certificate of %v until %s", cert.URIs, cert.NotAfter.Format(time.DateOnly))
 	}
 	return fmt.Errorf("%s has %s already: --force replaces it", path, who)
-}
-
-// parsePair finds the certificate in a file that has a key, too.
-func parsePair(data []byte) (*x509.Certificate, error) {
-	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type == "CERTIFICATE" {
-			return x509.ParseCertificate(block.Bytes)
-		}
-	}
-	return nil, errors.New("has no certificate")
 }
 
 // key is that of an attempt before whose answer was lost, or a new one.
