@@ -378,8 +378,9 @@ func TestAgentDiesWhileItReplacesAShim(t *testing.T) {
 	s.spec = strings.ReplaceAll(signalDrain, "ADDRESS", "tcp://"+s.address)
 	s.Apply(t, s.yaml("v1"))
 	pid := s.await(1, pb.Generation_STATE_ACTIVE).GetPid()
+	eventually(t, "the next slot's shim is up", func() bool { return !s.startsShims() })
 	kill(t, shimOf(t, pid))
-	eventually(t, "another shim is started", func() bool { return strings.Contains(s.Log(), "another takes its place") })
+	eventually(t, "another shim is started", s.startsShims)
 	s.Kill9(t)
 	eventually(t, "it listens", func() bool { return answers(filepath.Join(s.Dir, "r", "s", "*-1", "*")) })
 	s.Restart(t)
@@ -391,6 +392,20 @@ func TestAgentDiesWhileItReplacesAShim(t *testing.T) {
 		t.Errorf("answered: %v, want 10", by)
 	}
 	gone(t, []int{int(pid)})
+}
+
+// startsShims says whether a shim is being started, slowly, by StartSlow's script.
+func (s *service) startsShims() bool {
+	children, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", s.PID()))
+	for _, path := range children {
+		list, _ := os.ReadFile(path)
+		for _, child := range strings.Fields(string(list)) {
+			if exe, _ := os.Readlink("/proc/" + child + "/exe"); filepath.Base(exe) == "bash" {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // eventually waits for what nobody tells of.
