@@ -141,8 +141,9 @@ func (a *agent) follow(ctx context.Context, n *network, srv *server.Server) {
 	if a.config.File == "" {
 		return
 	}
-	read := modified(a.config.File)
-	last := read
+	// Nothing says that the file is still what the agent has begun with: restoring its
+	// services takes time.
+	var read, last time.Time
 	every(ctx, lookEvery, func() {
 		now := modified(a.config.File)
 		// Half a file may lack what its other half requires: it is read when whoever

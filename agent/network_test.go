@@ -286,3 +286,28 @@ func TestHalfAFileIsNotRead(t *testing.T) {
 		<-ended
 	})
 }
+
+// Between the reading of the file and the first look at it, services are restored, which
+// may take long.
+func TestChangedWhileTheAgentStarts(t *testing.T) {
+	path := configFile(t, "require_signature: [web]\n") // the configuration is of before
+	synctest.Test(t, func(t *testing.T) {
+		log := hclog.NewNullLogger()
+		a := &agent{config: Config{File: path}, log: log, supervisor: supervisor.New(nil, nil, log)}
+		defer a.supervisor.Close()
+		srv := server.New(server.Options{Policy: &access.Policy{}, Log: log})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			a.follow(ctx, nil, srv)
+			close(ended)
+		}()
+		time.Sleep(3 * lookEvery)
+		synctest.Wait()
+		if !a.supervisor.Signatures().Required("web") {
+			t.Error("the change is never read")
+		}
+		cancel()
+		<-ended
+	})
+}
