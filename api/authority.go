@@ -68,7 +68,8 @@ func dialAuthority(target string, seen chan *x509.Certificate, config *tls.Confi
 	if host, port, err := net.SplitHostPort(target); err != nil || host == "" || port == "" {
 		return nil, fmt.Errorf("the CA %q: want HOST:PORT, such as ca.example.org:7444", target)
 	}
-	conn, err := grpc.NewClient("dns:///"+target, grpc.WithTransportCredentials(credentials.NewTLS(config)), grpc.WithDisableServiceConfig(),
+	// Names are looked up by the dialer, whose error says which does not exist.
+	conn, err := grpc.NewClient("passthrough:///"+target, grpc.WithTransportCredentials(credentials.NewTLS(config)), grpc.WithDisableServiceConfig(),
 		grpc.WithDisableRetry(), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAuthorityAnswer)),
 		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: 5 * time.Second}))
 	if err != nil {

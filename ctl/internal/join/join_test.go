@@ -185,6 +185,7 @@ func TestJoinRefuses(t *testing.T) {
 		words   string
 	}{
 		"nobody there":          {func(_ Place, tok *authority.Token) { tok.Addresses = []string{"127.0.0.1:1"} }, "the CA at 127.0.0.1:1: "},
+		"no such name":          {func(_ Place, tok *authority.Token) { tok.Addresses = []string{"ca.invalid:7444"} }, "lookup ca.invalid"},
 		"another CA":            {func(_ Place, tok *authority.Token) { tok.Pin[0] ^= 1 }, "not the CA that the token is of"},
 		"another secret":        {func(_ Place, tok *authority.Token) { tok.Secret[0] ^= 1 }, "the join token does not count"},
 		"a CA is there already": {func(p Place, _ *authority.Token) { copyFile(t, filepath.Join(other, "ca.pem"), p.CA()) }, "is of another CA"},
