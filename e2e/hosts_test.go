@@ -17,7 +17,7 @@ import (
 	"github.com/gracefleet/gracefleet/internal/certstest"
 )
 
-// acrossHosts is what the README has one type, line by line.
+// acrossHosts is what the README has one type, line by line, without its remarks.
 func acrossHosts(t *testing.T) (lines []string) {
 	t.Helper()
 	readme, err := os.ReadFile("../README.md")
@@ -30,7 +30,10 @@ func acrossHosts(t *testing.T) (lines []string) {
 		t.Fatal("the README has no section Across hosts any more")
 	}
 	for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(section, -1) {
-		lines = append(lines, strings.Split(strings.TrimSpace(block[1]), "\n")...)
+		for line := range strings.Lines(block[1]) {
+			line, _, _ = strings.Cut(line, " #")
+			lines = append(lines, strings.TrimSpace(line))
+		}
 	}
 	return lines
 }
@@ -92,6 +95,12 @@ func TestTwoHosts(t *testing.T) {
 			s = serviceAt(t, harness.StartInNetwork(t, there, "--config", config), "10.213.7.1")
 		}},
 		{"gracectl --agent web-1.example.org:7443 --tls-cert alice.pem --tls-key alice.key --tls-ca ca.pem upgrade web ./web-v2", upgrade},
+		{"gracectl audit", func(line string) {
+			if out := s.CtlOK(t, typed(line)...); !strings.Contains(out, "operator/alice") {
+				t.Errorf("the record does not say who did it:\n%s", out)
+			}
+		}},
+		{"gracectl audit verify", func(line string) { s.CtlOK(t, typed(line)...) }},
 	}
 	var known []string
 	for _, step := range steps {

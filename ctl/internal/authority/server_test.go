@@ -201,7 +201,7 @@ func TestJoin(t *testing.T) {
 	if _, err := s.stranger([32]byte{1}).Join(t.Context(), s.token(), request(t)); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "not the CA that the token is of") {
 		t.Errorf("another pin: %v", err)
 	}
-	for _, form := range []string{string(secret), hex.EncodeToString(secret), fmt.Sprint(secret), base64.RawURLEncoding.EncodeToString(secret)} {
+	for _, form := range []string{string(secret), hex.EncodeToString(secret), fmt.Sprint(secret), base64.RawURLEncoding.EncodeToString(secret)} { //nolint:staticcheck // QF1010: as a log would print bytes
 		if strings.Contains(s.log.String(), form) {
 			t.Errorf("the secret is in the log, as %q", form)
 		}
