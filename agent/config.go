@@ -88,7 +88,7 @@ func (a Access) policy() *access.Policy {
 func (c *Config) signatures() (*signatures.Policy, error) {
 	p, err := signatures.New(c.RequireSignature, c.SigningKeys, runtime.GOOS+"/"+runtime.GOARCH)
 	if err != nil {
-		return nil, fmt.Errorf("configuration: %w", err)
+		return nil, fmt.Errorf("%s: %w", c.name(), err)
 	}
 	return p, nil
 }
@@ -148,6 +148,14 @@ func ReadConfig(path string, required bool, into *Config) error {
 	return nil
 }
 
+// name is how errors speak of the configuration.
+func (c *Config) name() string {
+	if c.File == "" {
+		return "configuration"
+	}
+	return "configuration " + c.File
+}
+
 // complete fills in what follows from other fields and checks the rest.
 func (c *Config) complete() error {
 	d := DefaultConfig()
@@ -168,7 +176,7 @@ func (c *Config) complete() error {
 		*p = abs
 	}
 	if err := c.Access.policy().Validate(); err != nil {
-		return fmt.Errorf("configuration: access: %w", err)
+		return fmt.Errorf("%s: access: %w", c.name(), err)
 	}
 	if n := len(c.Socket); n > 107 {
 		return fmt.Errorf("socket path %s has %d bytes, the kernel takes at most 107: choose a shorter one", c.Socket, n)

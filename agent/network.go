@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -45,7 +44,7 @@ type network struct {
 func openNetwork(ctx context.Context, c Config) (*network, error) {
 	if c.Listen == "" {
 		if c.TLS != (TLS{}) {
-			return nil, errors.New("configuration: certificates without --listen serve nobody: say HOST:PORT, or leave them out")
+			return nil, fmt.Errorf("%s: certificates without --listen serve nobody: say HOST:PORT, or leave them out", c.name())
 		}
 		return nil, nil
 	}
@@ -58,7 +57,7 @@ func openNetwork(ctx context.Context, c Config) (*network, error) {
 	}
 	n := &network{certs: keeper, renew: c.TLS.Renew}
 	if n.renewer, err = newRenewer(keeper, c); err != nil {
-		return nil, fmt.Errorf("configuration: %w", err)
+		return nil, fmt.Errorf("%s: %w", c.name(), err)
 	}
 	if n.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen); err != nil {
 		return nil, fmt.Errorf("--listen %s: %w", c.Listen, err)

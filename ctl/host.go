@@ -130,6 +130,9 @@ func (s *session) join(ctx context.Context, arg string, j joining) error {
 	if err != nil {
 		return fmt.Errorf("the host has joined, but its agent's configuration could not be written: %w; it needs\n%s", err, lines)
 	}
+	if err := j.place.Done(); err != nil {
+		return fmt.Errorf("the host has joined, but the key of its attempt is left beside the certificate: %w; remove it", err)
+	}
 	return s.joined(j, joined, lines, configured)
 }
 

@@ -27,6 +27,17 @@ func (p *password) complete(s *session) {
 }
 
 func (p *password) ask(ctx context.Context, s *session, prompt string) (string, error) {
+	text, err := p.get(ctx, s, prompt)
+	if err == nil {
+		s.note(slow)
+	}
+	return text, err
+}
+
+// slow is said before scrypt begins, which nobody sees.
+const slow = "one moment: that a password takes seconds to try is what protects the key"
+
+func (p *password) get(ctx context.Context, s *session, prompt string) (string, error) {
 	if p.file != "" {
 		return signer.ReadPassword(p.file)
 	}
@@ -35,11 +46,14 @@ func (p *password) ask(ctx context.Context, s *session, prompt string) (string, 
 
 // choose is ask for a new password, which is typed twice.
 func (p *password) choose(ctx context.Context, s *session) (string, error) {
-	first, err := p.ask(ctx, s, "password for the new key")
-	if err != nil || p.file != "" {
-		return first, err
+	first, err := p.get(ctx, s, "password for the new key")
+	if err != nil {
+		return "", err
 	}
-	again, err := s.askUnseen(ctx, "the same again")
+	again := first
+	if p.file == "" {
+		again, err = s.askUnseen(ctx, "the same again")
+	}
 	switch {
 	case err != nil:
 		return "", err
@@ -48,6 +62,7 @@ func (p *password) choose(ctx context.Context, s *session) (string, error) {
 	case first == "":
 		return "", errors.New("the password is empty: nothing was done")
 	}
+	s.note(slow)
 	return first, nil
 }
 

@@ -30,8 +30,8 @@ type Joined struct {
 }
 
 // Join has a host's agent get its first certificate. Nothing that is there is
-// replaced, unless force is given. Until it has succeeded, it can be repeated with
-// the same token.
+// replaced, unless force is given. Until Place.Done, it can be repeated with the same
+// token.
 func Join(ctx context.Context, t authority.Token, p Place, force bool) (*Joined, error) {
 	if err := p.vacant(); err != nil && !force {
 		return nil, err

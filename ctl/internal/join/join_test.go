@@ -3,6 +3,7 @@ package join
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -85,6 +86,9 @@ func TestJoin(t *testing.T) {
 	}
 	if joined.ID.String() != "spiffe://example.org/gracefleet/agent/web-1" || joined.Address != address || leaf(t, p) != joined.Certificate.SerialNumber.String() {
 		t.Errorf("%+v", joined)
+	}
+	if err := p.Done(); err != nil {
+		t.Fatal(err)
 	}
 	if _, err := os.Stat(p.pending()); err == nil {
 		t.Error("the key is in a second place")
@@ -175,6 +179,27 @@ func TestAnswerLost(t *testing.T) {
 		t.Errorf("again: %+v, %v", joined, err)
 	}
 	leaf(t, p)
+}
+
+// Cut off when the certificate was there and nothing else yet: the same command ends
+// it. After that, the identity is not to be replaced.
+func TestJoinCutOff(t *testing.T) {
+	dir, address := served(t)
+	p, tok := place(t), token(t, dir, address)
+	first, err := Join(t.Context(), tok, p, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := Join(t.Context(), tok, p, false)
+	if err != nil || !again.Certificate.Equal(first.Certificate) {
+		t.Fatalf("again: %+v, %v", again, err)
+	}
+	if err := errors.Join(p.Done(), p.Done()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Join(t.Context(), token(t, dir, address), p, false); err == nil || !strings.Contains(err.Error(), "--force replaces it") {
+		t.Errorf("a second identity: %v", err)
+	}
 }
 
 func TestJoinRefuses(t *testing.T) {

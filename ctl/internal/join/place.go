@@ -47,11 +47,38 @@ func (p Place) vacant() error {
 	if err != nil {
 		return err
 	}
+	if p.interrupted() {
+		return nil
+	}
 	who := "something"
 	if cert, err := ca.ReadLeaf(path); err == nil {
 		who = fmt.Sprintf("the certificate of %v until %s", cert.URIs, cert.NotAfter.Format(time.DateOnly))
 	}
 	return fmt.Errorf("%s has %s already: --force replaces it", path, who)
+}
+
+// interrupted says whether the identity that is there is that of a join which was cut
+// off at its end: it may be repeated, with the same token.
+func (p Place) interrupted() bool {
+	if _, err := os.Lstat(p.pending()); err != nil {
+		return false
+	}
+	key, err := ca.ReadKey(p.pending())
+	if err != nil {
+		return false
+	}
+	cert, err := ca.ReadLeaf(p.Certificate())
+	return err == nil && key.PublicKey.Equal(cert.PublicKey)
+}
+
+// Done forgets how the host came to what it has. It is for when all that follows from
+// a join is done.
+func (p Place) Done() error {
+	err := os.Remove(p.pending())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // key is that of an attempt before whose answer was lost, or a new one.
@@ -75,7 +102,8 @@ func (p Place) key() (*ecdsa.PrivateKey, error) {
 	return key, wholefile.Replace(path, data, 0o600)
 }
 
-// fill writes what the host got, the certificate last: with it, it has joined.
+// fill writes what the host got, the certificate last: with it, it has joined. The
+// key stays where an attempt that is repeated finds it, until Done.
 func (p Place) fill(got *answer, key *ecdsa.PrivateKey, force bool) error {
 	authority := encode("CERTIFICATE", got.ca.Raw)
 	if was, err := os.ReadFile(p.CA()); err == nil && !bytes.Equal(was, authority) && !force {
@@ -94,10 +122,7 @@ func (p Place) fill(got *answer, key *ecdsa.PrivateKey, force bool) error {
 	if err != nil {
 		return err
 	}
-	if err := b.Commit(); err != nil {
-		return err
-	}
-	return os.Remove(p.pending())
+	return b.Commit()
 }
 
 func encode(kind string, der []byte) []byte {
