@@ -1,7 +1,7 @@
 // Package e2e holds the promises to account: the real agent, real programs, real
 // clients that never retry. Tests alone, nothing to import.
 //
-// An ordinary run keeps loads and counts small, so that go test ./... stays
+// An ordinary run keeps loads and counts small, so that it stays
 // quick on two cores. GRACEFLEET_FULL=1 runs the figures that the project
 // promises (1000 fresh and 1000 keep-alive requests a second; 20,000 canary
 // connections), and -v prints what was measured. Times are printed, never

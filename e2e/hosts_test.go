@@ -95,12 +95,6 @@ func TestTwoHosts(t *testing.T) {
 			s = serviceAt(t, harness.StartInNetwork(t, there, "--config", config), "10.213.7.1")
 		}},
 		{"gracectl --agent web-1.example.org:7443 --tls-cert alice.pem --tls-key alice.key --tls-ca ca.pem upgrade web ./web-v2", upgrade},
-		{"gracectl audit", func(line string) {
-			if out := s.CtlOK(t, typed(line)...); !strings.Contains(out, "operator/alice") {
-				t.Errorf("the record does not say who did it:\n%s", out)
-			}
-		}},
-		{"gracectl audit verify", func(line string) { s.CtlOK(t, typed(line)...) }},
 	}
 	var known []string
 	for _, step := range steps {
@@ -111,6 +105,9 @@ func TestTwoHosts(t *testing.T) {
 	}
 	for _, step := range steps {
 		step.do(step.line)
+	}
+	if out := s.CtlOK(t, "audit"); !strings.Contains(out, "operator/alice") {
+		t.Errorf("the record does not say who did it:\n%s", out)
 	}
 	if got := harness.Active(s.Status(t, "web")).GetNumber(); got != 3 {
 		t.Errorf("generation %d is active, want 3", got)

@@ -1,6 +1,8 @@
 package socket
 
 import (
+	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -89,7 +91,27 @@ func HeldBy(pid int) (map[uint64]int, error) {
 			out[ino], _ = strconv.Atoi(n)
 		}
 	}
+	if ending(pid) {
+		return nil, fmt.Errorf("process %d is ending", pid)
+	}
 	return out, nil
+}
+
+// ending says whether a process is on its way out: it has no descriptors any more then,
+// which is not the same as having closed them. The kernel sets PF_EXITING before it
+// takes them away (do_exit; proc(5), field 9 of stat).
+func ending(pid int) bool {
+	const exiting = 0x4
+	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	if err != nil {
+		return true
+	}
+	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:])) // from field 3 on
+	if len(fields) < 7 {
+		return true
+	}
+	flags, err := strconv.ParseUint(fields[6], 10, 64)
+	return err != nil || flags&exiting != 0
 }
 
 // HeldAt is the inode of the socket that a process has under a number.
