@@ -134,7 +134,10 @@ func (a *agent) run(ctx context.Context) error {
 		return errors.Join(err, l.Close(), n.close())
 	}
 	policy, err := n.policy(a.config)
+	var srv *server.Server
 	if err == nil {
+		srv = server.New(server.Options{Supervisor: a.supervisor, Store: a.store, Info: a.info, Policy: policy, Audit: a.audit, Log: a.log.Named("server")})
+		a.supervisor.OnForged(srv.Forged)
 		err = a.restore(ctx)
 	}
 	if err != nil {
@@ -144,7 +147,6 @@ func (a *agent) run(ctx context.Context) error {
 		return errors.Join(err, l.Close(), n.close())
 	}
 	a.network = n
-	srv := server.New(server.Options{Supervisor: a.supervisor, Store: a.store, Info: a.info, Policy: policy, Audit: a.audit, Log: a.log.Named("server")})
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	served := make(chan error, 1)

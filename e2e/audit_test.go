@@ -67,6 +67,20 @@ func TestAuditRecord(t *testing.T) {
 	}
 }
 
+// A process of a service that claims for its program to be ready is refused, and that
+// is in the record.
+func TestAuditOfForgedReady(t *testing.T) {
+	s := start(t, "runtime", signalDrain)
+	bad := strings.NewReplacer(harness.Program(t, "runtime", "v1"), harness.Program(t, "bad", "v2"), "ready: {notify: {}}", "ready: {notify: {}, timeout: 500ms}").
+		Replace(s.yaml("v1"))
+	if r := s.Ctl(t, "upgrade", "web", "-f", s.Spec(t, bad+"args: [-mode=grandchild-ready]\n")); r.Code != 4 {
+		t.Fatal(r)
+	}
+	if denied := s.CtlOK(t, "audit", "list", "--denied", "--service", "web"); !strings.Contains(denied, "READY=1") || !strings.Contains(denied, "main process") {
+		t.Errorf("the record has\n%s", denied)
+	}
+}
+
 // headOf is the head that audit verify prints.
 func headOf(t *testing.T, out string) string {
 	t.Helper()

@@ -218,8 +218,9 @@ func (s *slot) Follow(ctx context.Context, number int, fn func(supervisor.Saying
 				fn(supervisor.Saying{Failed: f})
 			}
 			for ; ignored < len(i.ReadyIgnored); ignored++ {
-				fn(supervisor.Saying{Notice: fmt.Sprintf("READY=1 of process %d does not count: it is not the program's main process %d",
-					i.ReadyIgnored[ignored], i.Process.PID)})
+				forger := i.ReadyIgnored[ignored]
+				fn(supervisor.Saying{Forged: forger, Notice: fmt.Sprintf("READY=1 of process %d does not count: it is not the program's main process %d",
+					forger, i.Process.PID)})
 			}
 			for ; signals < len(i.Signals); signals++ {
 				fn(supervisor.Saying{Notice: fmt.Sprintf("the program sent signal %v to its parent: absorbed", syscall.Signal(i.Signals[signals].Signal))})

@@ -26,6 +26,7 @@ const (
 	maxOwed            = 64
 	methodLocalConnect = "connect to the local socket"
 	methodHandshake    = "connect over the network"
+	methodNotify       = "READY=1"
 )
 
 // record writes down who was allowed to change something, before it is done, and who
@@ -131,6 +132,12 @@ func (s *Server) answered(ctx context.Context, method string, request any, err e
 	if slices.ContainsFunc(refusals, func(is error) bool { return errors.Is(err, is) }) {
 		s.record.denied(s.entry(ctx, method, request), err)
 	}
+}
+
+// Forged records that a process of a service claimed to be what it is not.
+func (s *Server) Forged(service string, pid int, why string) {
+	from := fmt.Sprintf("process %d", pid)
+	s.record.denied(audit.Entry{Actor: "service " + service, From: from, Method: methodNotify, Service: service}, errors.New(why))
 }
 
 // note is a line for the agent's own log, which is often kept elsewhere: with the

@@ -229,6 +229,9 @@ type Saying struct {
 	Status string // what it says of itself
 	Failed string // it asks to be turned away, and why
 	Notice string // something an operator should know
+	// Forged is a process that claimed to be what it is not, 0 when there is none;
+	// Notice says what.
+	Forged int
 }
 
 // Count is how many connections a slot has. Fields are -1 when they cannot be

@@ -76,6 +76,9 @@ func (o *owner) attend(ctx context.Context, e lifecycle.Effect, slot Slot, adopt
 	go func() {
 		defer close(ended)
 		_ = slot.Follow(follow, e.Instance, func(s Saying) {
+			if s.Forged != 0 {
+				o.sup.forged(o.name, s.Forged, s.Notice)
+			}
 			o.post(follow, func() { o.heard(e, s) })
 		})
 	}()

@@ -25,6 +25,8 @@ type Supervisor struct {
 	cancel context.CancelCauseFunc
 
 	signatures atomic.Pointer[signatures.Policy]
+	// forged is told of processes of a service that claim to be what they are not.
+	forged func(service string, pid int, why string)
 
 	mu     sync.Mutex
 	owners map[string]*owner
@@ -41,8 +43,13 @@ func New(h Host, r Records, log hclog.Logger) *Supervisor {
 		journal: newJournal(), ctx: ctx, cancel: cancel, owners: map[string]*owner{}, floors: map[string]int64{},
 	}
 	s.signatures.Store(&signatures.Policy{})
+	s.forged = func(string, int, string) {}
 	return s
 }
+
+// OnForged has a function told of processes of a service that claim to be what they
+// are not. It is called before Restore, and fn from any goroutine.
+func (s *Supervisor) OnForged(fn func(service string, pid int, why string)) { s.forged = fn }
 
 // Close lets go of every service; all programs live on.
 func (s *Supervisor) Close() {
