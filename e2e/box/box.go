@@ -28,7 +28,7 @@ const (
 	// bootTime is ample: a box is up in less than a second on an idle host.
 	bootTime = time.Minute
 	// offTime is for units that stop slowly; then the box is killed.
-	offTime = 30 * time.Second
+	offTime = time.Minute
 	// powerOff is SIGRTMIN+4, on which systemd starts poweroff.target, that is,
 	// stops every unit first; see systemd(1). The C library keeps the first two
 	// real-time signals for itself.
@@ -193,7 +193,10 @@ func (b *Box) powerOff() {
 	select {
 	case <-b.gone:
 	case <-timeout.C:
-		b.t.Errorf("box %s did not power off within %v: killed", b.name, offTime)
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		left, err := b.Exec(ctx, "ps", "-eo", "pid,ppid,stat,wchan:20,etime,args")
+		b.t.Errorf("box %s did not power off within %v: killed; it still had (%v)\n%s", b.name, offTime, err, left)
 		b.kill()
 	}
 }
