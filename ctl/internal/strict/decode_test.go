@@ -34,6 +34,7 @@ func TestMistakesHaveTheirPlace(t *testing.T) {
 		"name: a\nhosts: [{}]":           "f.yaml:2:9: hosts[0]: want text, got a mapping",
 		"name: a\nhosts: b":              "f.yaml:2:8: hosts: want a list such as [a, b], got a single value",
 		"nam: a":                         "f.yaml:1:1: nam: unknown key: did you mean \"name\"?\nf.yaml:1:1: the key name is missing",
+		"{}":                             "f.yaml:1:1: the key name is missing",
 		"name: a\nname: b":               "f.yaml:2:1: name: duplicate key, first in line 1",
 		"<<: {name: a}\nname: b":         "f.yaml:1:1: <<: unknown key: use one of name, hosts",
 		"name: &x a\nhosts: [b, *x]":     "f.yaml:1:7: name: want text, got an anchor or alias, which is not taken here\nf.yaml:2:12: hosts[1]: want text, got an anchor or alias, which is not taken here",

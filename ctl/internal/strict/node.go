@@ -95,12 +95,13 @@ func (d *Decoder) Required(v Value, seen map[string]Value, keys ...string) {
 }
 
 // Entries calls each for every entry of a mapping, in the file's order,
-// and returns the places of the keys.
+// and returns the places of the keys: none for nothing, nil for what is no mapping.
 func (d *Decoder) Entries(v Value, each func(key string, at, val Value)) map[string]Value {
+	if v.empty() {
+		return map[string]Value{}
+	}
 	if !v.IsMapping() {
-		if !v.empty() {
-			d.Fail(v, "want a mapping of keys to values, got %s", v.kind())
-		}
+		d.Fail(v, "want a mapping of keys to values, got %s", v.kind())
 		return nil
 	}
 	// The tree has keys and values in turn.
