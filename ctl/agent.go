@@ -19,6 +19,7 @@ import (
 
 	"github.com/gracefleet/gracefleet/api"
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
+	"github.com/gracefleet/gracefleet/ctl/internal/inventory"
 )
 
 // client is a connection to one agent.
@@ -31,31 +32,23 @@ type client struct {
 	audit     pb.AuditServiceClient
 }
 
-// connect reaches the agent and learns its host's name, which records carry.
+// connect reaches the one agent that is meant, and learns its host's name, which
+// records carry.
 func (s *session) connect(ctx context.Context) (*client, error) {
-	target := s.target()
-	if err := knock(ctx, target); err != nil {
-		return nil, err
-	}
-	conn, err := s.dial(target)
+	host, err := s.oneHost(ctx)
 	if err != nil {
 		return nil, err
 	}
-	s.client = &client{
-		conn:      conn,
-		services:  pb.NewSupervisorServiceClient(conn),
-		upgrades:  pb.NewUpgradeServiceClient(conn),
-		artifacts: pb.NewArtifactServiceClient(conn),
-		agent:     pb.NewAgentServiceClient(conn),
-		audit:     pb.NewAuditServiceClient(conn),
+	if s.client, err = s.reach(ctx, host); err != nil {
+		return nil, err
 	}
-	if !s.stream || !s.structured() {
+	s.host = host.Name
+	if s.to.inventory != "" || !s.stream || !s.structured() {
 		return s.client, nil
 	}
 	info, err := s.client.agent.GetAgentInfo(ctx, &pb.GetAgentInfoRequest{})
 	if api.ReasonOf(err) == pb.Reason_REASON_PERMISSION {
-		s.host = target // all that such a caller may know
-		return s.client, nil
+		return s.client, nil // its address is all that such a caller may know
 	}
 	if err != nil {
 		return nil, err
@@ -64,21 +57,39 @@ func (s *session) connect(ctx context.Context) (*client, error) {
 	return s.client, nil
 }
 
-// dial prepares the connection: by the local socket, or by mutual TLS.
-func (s *session) dial(target string) (*grpc.ClientConn, error) {
+// reach prepares a connection to a host's agent; the caller closes it.
+func (s *session) reach(ctx context.Context, host inventory.Host) (*client, error) {
+	if err := knock(ctx, host.Address); err != nil {
+		return nil, err
+	}
+	conn, err := s.dial(host)
+	if err != nil {
+		return nil, err
+	}
+	return &client{
+		conn:      conn,
+		services:  pb.NewSupervisorServiceClient(conn),
+		upgrades:  pb.NewUpgradeServiceClient(conn),
+		artifacts: pb.NewArtifactServiceClient(conn),
+		agent:     pb.NewAgentServiceClient(conn),
+		audit:     pb.NewAuditServiceClient(conn),
+	}, nil
+}
+
+// dial prepares the connection: by a local socket, or by mutual TLS.
+func (s *session) dial(host inventory.Host) (*grpc.ClientConn, error) {
 	limit := grpc.WithChainUnaryInterceptor(limitCall)
-	if strings.HasPrefix(target, "unix:") || strings.HasPrefix(target, "/") {
-		return api.Dial(target, limit)
+	if local(host) {
+		return api.Dial(host.Address, limit)
 	}
-	t := s.tls
-	for variable, to := range map[string]*string{
-		"GRACECTL_TLS_CERT": &t.CertFile, "GRACECTL_TLS_KEY": &t.KeyFile, "GRACECTL_TLS_CA": &t.CAFile, "GRACECTL_AGENT_ID": &t.AgentID,
-	} {
-		if *to == "" {
-			*to = s.stdio.Getenv(variable)
-		}
-	}
-	return api.DialTLS(target, t, limit)
+	t := s.to.tls
+	t.AgentID = host.AgentID
+	return api.DialTLS(host.Address, t, limit)
+}
+
+// local says whether a host is reached without TLS.
+func local(host inventory.Host) bool {
+	return strings.HasPrefix(host.Address, "unix:") || strings.HasPrefix(host.Address, "/")
 }
 
 const turnedAwayWords = "no connection that both sides trust: the agent does not accept your certificate (its log says why), or is not the one that --tls-ca, the host's name or --agent-id stand for: "
@@ -101,14 +112,8 @@ func limitCall(ctx context.Context, method string, req, reply any, cc *grpc.Clie
 	return invoke(ctx, method, req, reply, cc, opts...)
 }
 
-// target is the agent's address: flag, environment, or the local socket.
-func (s *session) target() string {
-	if s.agent != "" {
-		return s.agent
-	}
-	if env := s.stdio.Getenv("GRACECTL_AGENT"); env != "" {
-		return env
-	}
+// localSocket is where the agent of this host listens.
+func (s *session) localSocket() string {
 	if os.Geteuid() == 0 {
 		return "unix:" + api.DefaultSocket
 	}

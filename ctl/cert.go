@@ -39,12 +39,8 @@ func (s *session) caDir(flag string) (string, error) {
 	if flag != "" {
 		return filepath.Clean(flag), nil
 	}
-	// A relative path there counts as none, says the XDG specification.
-	if config := s.stdio.Getenv("XDG_CONFIG_HOME"); filepath.IsAbs(config) {
-		return filepath.Join(config, "gracefleet", "ca"), nil
-	}
-	if home := s.stdio.Getenv("HOME"); filepath.IsAbs(home) {
-		return filepath.Join(home, ".config", "gracefleet", "ca"), nil
+	if dir, ok := s.configDir(); ok {
+		return filepath.Join(dir, "ca"), nil
 	}
 	return "", usage("neither XDG_CONFIG_HOME nor HOME is set: name the CA's directory with --dir")
 }

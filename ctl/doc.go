@@ -8,7 +8,10 @@
 //   - exit.go: exit codes and the errors that carry them
 //   - session.go: one run's flags and streams; root.go: the command tree
 //   - mutate.go: the flags of every command that changes something
+//   - target.go: where a run goes: one agent, or hosts of an inventory; contexts
 //   - agent.go: the connection, and what to say when there is none
+//   - fanout.go: asking many hosts; report.go: what came of it, host by host;
+//     status_hosts.go: their services; drift.go: what differs among them
 //   - source.go: service files and artifacts that arguments name
 //   - upload.go, bar.go: pushing an artifact, resumably
 //   - dryrun.go: what --dry-run reports

@@ -66,6 +66,8 @@ func (s *session) explainSpec() error {
 // settings are what gracectl takes from its environment. A flag wins.
 var settings = [][4]string{
 	{"--agent", "GRACECTL_AGENT", "unix:/run/gracefleet/graced.sock as root, else unix:$XDG_RUNTIME_DIR/gracefleet/graced.sock", "the agent to talk to, unix:PATH or HOST:PORT"},
+	{"--inventory", "GRACECTL_INVENTORY", "", "hosts instead: FILE, exec:/PROGRAM or srv:_SERVICE._tcp.DOMAIN; --hosts, --all and --limit choose from them"},
+	{"--context", "GRACECTL_CONTEXT", "the current one of $XDG_CONFIG_HOME/gracefleet/gracectl.yaml, else of ~/.config", "named settings of that file"},
 	{"--tls-cert", "GRACECTL_TLS_CERT", "", "your certificate, for an agent on the network"},
 	{"--tls-key", "GRACECTL_TLS_KEY", "", "its key"},
 	{"--tls-ca", "GRACECTL_TLS_CA", "", "certificates of those who issue agents'"},

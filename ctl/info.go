@@ -8,26 +8,63 @@ import (
 	"github.com/spf13/cobra"
 
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
+	"github.com/gracefleet/gracefleet/ctl/internal/inventory"
 )
 
 func newInfo(s *session) *cobra.Command {
 	return &cobra.Command{
 		Use:     "info",
-		Short:   "Show the agent and what its host offers",
-		Example: example("gracectl info", "gracectl info -o json | jq '.capabilities[] | select(.available | not)'"),
+		Short:   "Show the agent and what its host offers; with --all of every host",
+		Example: example("gracectl info", "gracectl info --all --inventory fleet.yaml", "gracectl info -o json | jq '.capabilities[] | select(.available | not)'"),
 		Args:    cobra.NoArgs,
-		RunE: s.withAgent(func(ctx context.Context, c *client, _ []string) error {
-			answer, err := c.agent.GetAgentInfo(ctx, &pb.GetAgentInfoRequest{})
-			if err != nil {
-				return err
-			}
-			if s.structured() {
-				return s.print(message(answer.GetAgent()))
-			}
-			s.agentText(answer.GetAgent())
-			return s.printTable(capabilityTable(answer.GetAgent()))
-		}),
+		RunE:    s.withHosts(s.info, s.infoOfHosts),
 	}
+}
+
+func (s *session) info(ctx context.Context, c *client, _ []string) error {
+	agent, err := c.agentInfo(ctx)
+	if err != nil {
+		return err
+	}
+	if s.structured() {
+		return s.print(message(agent))
+	}
+	return s.infoText(agent)
+}
+
+// infoOfHosts shows many agents, one below the other.
+func (s *session) infoOfHosts(ctx context.Context, hosts []inventory.Host, _ []string) error {
+	ask := func(ctx context.Context, c *client) (*pb.AgentInfo, error) { return c.agentInfo(ctx) }
+	if s.structured() {
+		list := &hostList{s: s}
+		return sweep(ctx, s, hosts, ask, func(r reply[*pb.AgentInfo]) error {
+			o := r.object()
+			if r.err == nil {
+				o = append(o, member{"agent", message(r.answer)})
+			}
+			return list.add(o)
+		}, func() error { return list.end() })
+	}
+	return sweep(ctx, s, hosts, ask, func(r reply[*pb.AgentInfo]) error {
+		if r.err != nil {
+			s.say("%s: %s: %s\n", r.host.Name, r.outcome(), visible(words(r.err)))
+			return nil
+		}
+		s.say("%s:", r.host.Name)
+		err := s.infoText(r.answer)
+		s.say("")
+		return err
+	}, nothingMore)
+}
+
+func (c *client) agentInfo(ctx context.Context) (*pb.AgentInfo, error) {
+	answer, err := c.agent.GetAgentInfo(ctx, &pb.GetAgentInfoRequest{})
+	return answer.GetAgent(), err
+}
+
+func (s *session) infoText(a *pb.AgentInfo) error {
+	s.agentText(a)
+	return s.printTable(capabilityTable(a))
 }
 
 func (s *session) agentText(a *pb.AgentInfo) {

@@ -136,7 +136,7 @@ func (s *session) trial(ctx context.Context, f *spec.File, dir, graced string) (
 	if err != nil {
 		return nil, err
 	}
-	s.agent = "unix:" + agent.Socket
+	s.to = &destination{agent: "unix:" + agent.Socket}
 	c, err := s.connect(ctx)
 	if err != nil {
 		return nil, err

@@ -27,11 +27,7 @@ func newRoot(s *session) *cobra.Command {
 	root.SetOut(s.stdio.Out)
 	root.SetErr(s.stdio.Err)
 	f := root.PersistentFlags()
-	f.StringVar(&s.agent, "agent", "", "agent's address, unix:PATH or HOST:PORT (env GRACECTL_AGENT; default the local socket)")
-	f.StringVar(&s.tls.CertFile, "tls-cert", "", "your certificate, for an agent on the network (env GRACECTL_TLS_CERT)")
-	f.StringVar(&s.tls.KeyFile, "tls-key", "", "its key (env GRACECTL_TLS_KEY)")
-	f.StringVar(&s.tls.CAFile, "tls-ca", "", "certificates of those who issue agents' (env GRACECTL_TLS_CA)")
-	f.StringVar(&s.tls.AgentID, "agent-id", "", "spiffe:// identity that the agent must have, instead of the host's name (env GRACECTL_AGENT_ID)")
+	s.flags.register(f)
 	f.StringVarP(&s.output, "output", "o", "table", "output: table, json or yaml")
 	f.BoolVar(&s.noColor, "no-color", false, "no colours (env NO_COLOR)")
 	f.BoolVarP(&s.yes, "yes", "y", false, "do not ask")
@@ -64,7 +60,7 @@ func commands(s *session) []*cobra.Command {
 	return []*cobra.Command{
 		newApply(s), newAdopt(s), newPush(s), newUpgrade(s), newStatus(s), newPromote(s), newAbort(s),
 		newRollback(s), newHistory(s), newLogs(s), newStop(s), newStart(s), newRestart(s),
-		newReload(s), newDelete(s), newArtifact(s), newEvents(s), newAudit(s), newInfo(s), newExplain(s),
+		newReload(s), newDelete(s), newArtifact(s), newEvents(s), newAudit(s), newInfo(s), newHosts(s), newExplain(s),
 		newPreflight(s), newPreflightRoom(s), newCert(s), newHost(s), newSign(s), newAuth(s),
 		newVersion(s), newDemo(s), newDemoService(),
 	}

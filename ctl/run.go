@@ -10,7 +10,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/gracefleet/gracefleet/api"
-	"github.com/gracefleet/gracefleet/ctl/internal/spec"
+	"github.com/gracefleet/gracefleet/ctl/internal/strict"
 )
 
 // Stdio is what a run reads and writes. In, Out and Err are looked at for
@@ -54,7 +54,7 @@ func (s *session) explain(err error) {
 	if errors.As(err, &e) && e.cause == nil {
 		return
 	}
-	var mistakes spec.Errors
+	var mistakes strict.Errors
 	if errors.As(err, &mistakes) {
 		// As compilers write them: each line begins with the place.
 		fmt.Fprintln(s.stdio.Err, mistakes)

@@ -7,14 +7,13 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/gracefleet/gracefleet/api"
+	"github.com/gracefleet/gracefleet/ctl/internal/inventory"
 )
 
 // session is one run: its flags, its streams and its connection.
 type session struct {
 	stdio   Stdio
-	agent   string
-	tls     api.TLS
+	flags   targetFlags
 	output  string
 	noColor bool
 	yes     bool
@@ -23,6 +22,7 @@ type session struct {
 	started  bool // arguments were understood
 	stream   bool // the output is records, the last of them the result
 	finished bool // that result was written
+	to       *destination
 	client   *client
 	host     string
 }
@@ -32,15 +32,8 @@ var errTimeout = errors.New("--timeout passed")
 // withAgent makes a command's function from one that wants a connection.
 func (s *session) withAgent(run func(ctx context.Context, c *client, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
-		ctx := cmd.Context()
-		if s.timeout > 0 {
-			// No deadline: gRPC would tell the agent, whose answer to it could
-			// come first and look like the agent's own failure.
-			var cancel context.CancelCauseFunc
-			ctx, cancel = context.WithCancelCause(ctx)
-			defer cancel(nil)
-			defer time.AfterFunc(s.timeout, func() { cancel(errTimeout) }).Stop()
-		}
+		ctx, end := s.wait(cmd.Context())
+		defer end()
 		c, err := s.connect(ctx)
 		if err != nil {
 			return err
@@ -50,6 +43,41 @@ func (s *session) withAgent(run func(ctx context.Context, c *client, args []stri
 			return detached(ctx, err)
 		}
 		return err
+	}
+}
+
+// withHosts makes a command's function from one that wants a connection, and one that
+// asks the hosts of an inventory.
+func (s *session) withHosts(one func(ctx context.Context, c *client, args []string) error, many func(ctx context.Context, hosts []inventory.Host, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := s.resolve(); err != nil {
+			return err
+		}
+		if s.to.inventory == "" && !s.flags.choose() {
+			return s.withAgent(one)(cmd, args)
+		}
+		ctx, end := s.wait(cmd.Context())
+		defer end()
+		hosts, err := s.hosts(ctx)
+		if err != nil {
+			return err
+		}
+		return many(ctx, hosts, args)
+	}
+}
+
+// wait bounds a wait by --timeout.
+func (s *session) wait(ctx context.Context) (context.Context, func()) {
+	if s.timeout <= 0 {
+		return ctx, func() {}
+	}
+	// No deadline: gRPC would tell the agent, whose answer to it could
+	// come first and look like the agent's own failure.
+	ctx, cancel := context.WithCancelCause(ctx)
+	timer := time.AfterFunc(s.timeout, func() { cancel(errTimeout) })
+	return ctx, func() {
+		timer.Stop()
+		cancel(nil)
 	}
 }
 
@@ -73,11 +101,15 @@ func detached(ctx context.Context, err error) error {
 	if errors.As(err, &e) {
 		return err
 	}
-	why := "interrupted"
+	return &exitError{ExitDetached, errors.New(whyEnded(ctx) + ": the agent goes on with what it had begun, see gracectl status")}
+}
+
+// whyEnded words what ended a wait.
+func whyEnded(ctx context.Context) string {
 	if cause := context.Cause(ctx); errors.Is(cause, errTimeout) {
-		why = cause.Error()
+		return cause.Error()
 	}
-	return &exitError{ExitDetached, errors.New(why + ": the agent goes on with what it had begun, see gracectl status")}
+	return "interrupted"
 }
 
 func (s *session) close() {

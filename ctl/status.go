@@ -16,8 +16,9 @@ func newStatus(s *session) *cobra.Command {
 		Use:   "status [SERVICE]",
 		Short: "Show services, generations, weights and connections",
 		Long: "Shows the host's services, or one with its generations, upgrade and the changes that\n" +
-			"wait for the next upgrade. With -w it goes on until Ctrl-C.",
-		Example:           example("gracectl status", "gracectl status web -w", "gracectl status web -o json | jq '.generations[0].openConnections'"),
+			"wait for the next upgrade. With -w it goes on until Ctrl-C. Of many hosts it shows a\n" +
+			"line for each service.",
+		Example:           example("gracectl status", "gracectl status web -w", "gracectl status web --inventory fleet.yaml --hosts zone=a", "gracectl status web -o json | jq '.generations[0].openConnections'"),
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: s.completeServices,
 	}
@@ -27,7 +28,7 @@ func newStatus(s *session) *cobra.Command {
 			s.stream = true
 			return s.withAgent(s.watchStatus)(cmd, args)
 		}
-		return s.withAgent(s.status)(cmd, args)
+		return s.withHosts(s.status, s.statusOfHosts)(cmd, args)
 	}
 	return cmd
 }
@@ -84,8 +85,10 @@ func (c *client) listServices(ctx context.Context) ([]*pb.ServiceStatus, error) 
 	}
 }
 
+var serviceHead = []string{"SERVICE", "STATE", "GENERATION", "ARTIFACT", "VERSION", "CONNECTIONS", "DRAINING", "NOTE"}
+
 func serviceTable(all []*pb.ServiceStatus, now time.Time) *table {
-	t := &table{head: []string{"SERVICE", "STATE", "GENERATION", "ARTIFACT", "VERSION", "CONNECTIONS", "DRAINING", "NOTE"}}
+	t := &table{head: serviceHead}
 	for _, st := range all {
 		state := word(st.GetService().GetState())
 		active := generation(st, st.GetService().GetActiveGeneration())

@@ -18,6 +18,7 @@ var pure = []struct {
 	{dir: "agent/internal/access", own: []string{module + "/internal/identity"}},
 	{dir: "agent/internal/lifecycle"},
 	{dir: "agent/internal/service", own: []string{module + "/internal/handover"}},
+	{dir: "ctl/internal/inventory", own: []string{module + "/ctl/internal/strict", module + "/internal/identity"}},
 	{dir: "internal/chain"},
 	{dir: "agent/internal/signatures", own: []string{module + "/internal/statement"}},
 	{dir: "internal/handover"},

@@ -8,6 +8,8 @@ import (
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
+
+	"github.com/gracefleet/gracefleet/ctl/internal/strict"
 )
 
 // FuzzParse holds the decoder to its promises: no panic, every mistake has a
@@ -35,9 +37,9 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		var all Errors
+		var all strict.Errors
 		if !errors.As(err, &all) {
-			t.Fatalf("%T is not Errors: %v", err, err)
+			t.Fatalf("%T is not strict.Errors: %v", err, err)
 		}
 		rows := strings.Count(string(data), "\n") + strings.Count(string(data), "\r") + 2
 		for _, e := range all {

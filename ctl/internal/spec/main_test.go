@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/encoding/prototext"
+
+	"github.com/gracefleet/gracefleet/ctl/internal/strict"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -70,9 +72,9 @@ func TestEveryKeyIsConverted(t *testing.T) {
 
 func TestEveryMistakeIsReportedWithItsPlace(t *testing.T) {
 	_, err := Parse("errors.yaml", read(t, "errors.yaml"))
-	var all Errors
+	var all strict.Errors
 	if !errors.As(err, &all) {
-		t.Fatalf("%v is not Errors", err)
+		t.Fatalf("%v is not strict.Errors", err)
 	}
 	golden(t, "errors.golden", []byte(err.Error()+"\n"))
 }

@@ -1,25 +1,25 @@
 package spec
 
-import "github.com/goccy/go-yaml/ast"
+import "github.com/gracefleet/gracefleet/ctl/internal/strict"
 
-func (d *decoder) socketsOf(p *[]Socket) func(value) {
-	return func(v value) {
+func (d *decoder) socketsOf(p *[]Socket) func(strict.Value) {
+	return func(v strict.Value) {
 		*p = []Socket{}
 		first := map[string]int{}
-		d.list(v, func(e value) {
+		d.List(v, func(e strict.Value) {
 			var s Socket
-			seen := d.object(e, []field{
+			seen := d.Object(e, []strict.Field{
 				{"name", d.nameOf(&s.Name)},
 				{"listen", d.listenOf(&s.Listen)},
 				{"backlog", d.countOf(&s.Backlog, 0)},
 				{"mode", d.modeOf(&s.Mode)},
 				{"v6only", d.flagOf(&s.V6Only)},
 				{"freebind", d.flagOf(&s.FreeBind)},
-				{"device", d.textOf(&s.Device)},
+				{"device", d.TextOf(&s.Device)},
 			})
-			d.required(e, seen, "name", "listen")
+			d.Required(e, seen, "name", "listen")
 			if i, ok := first[s.Name]; ok && s.Name != "" {
-				d.fail(seen["name"], "sockets[%d] is called %q too: names tell sockets apart", i, s.Name)
+				d.Fail(seen["name"], "sockets[%d] is called %q too: names tell sockets apart", i, s.Name)
 			}
 			first[s.Name] = len(*p)
 			*p = append(*p, s)
@@ -27,34 +27,25 @@ func (d *decoder) socketsOf(p *[]Socket) func(value) {
 	}
 }
 
-// required fails for keys that a mapping lacks.
-func (d *decoder) required(v value, seen map[string]value, keys ...string) {
-	for _, key := range keys {
-		if _, ok := seen[key]; !ok && seen != nil {
-			d.fail(v, "the key %s is missing", key)
-		}
-	}
-}
-
-func (d *decoder) listenOf(p *string) func(value) {
-	return func(v value) {
-		s, ok := d.text(v)
+func (d *decoder) listenOf(p *string) func(strict.Value) {
+	return func(v strict.Value) {
+		s, ok := d.Text(v)
 		if !ok {
 			return
 		}
 		if err := checkListen(s); err != nil {
-			d.fail(v, "%v", err)
+			d.Fail(v, "%v", err)
 			return
 		}
 		*p = s
 	}
 }
 
-func (d *decoder) upgradeOf(p **Upgrade) func(value) {
-	return func(v value) {
+func (d *decoder) upgradeOf(p **Upgrade) func(strict.Value) {
+	return func(v strict.Value) {
 		u := &Upgrade{}
 		*p = u
-		d.object(v, []field{
+		d.Object(v, []strict.Field{
 			{"steps", d.stepsOf(&u.Steps)},
 			{"hold", d.durationOf(&u.Hold)},
 			{"min_connections", d.countOf(&u.MinConnections, 0)},
@@ -69,16 +60,15 @@ func (d *decoder) upgradeOf(p **Upgrade) func(value) {
 }
 
 // stepsOf reads steps: 1%, or {weight: 10%, manual: true}.
-func (d *decoder) stepsOf(p *[]Step) func(value) {
-	return func(v value) {
+func (d *decoder) stepsOf(p *[]Step) func(strict.Value) {
+	return func(v strict.Value) {
 		*p = []Step{}
-		d.list(v, func(e value) {
+		d.List(v, func(e strict.Value) {
 			var s Step
-			switch e.node.(type) {
-			case *ast.MappingNode, *ast.MappingValueNode:
-				seen := d.object(e, []field{{"weight", d.percentOf(&s.Weight)}, {"manual", d.flagOf(&s.Manual)}})
-				d.required(e, seen, "weight")
-			default:
+			if e.IsMapping() {
+				seen := d.Object(e, []strict.Field{{"weight", d.percentOf(&s.Weight)}, {"manual", d.flagOf(&s.Manual)}})
+				d.Required(e, seen, "weight")
+			} else {
 				d.percentOf(&s.Weight)(e)
 			}
 			*p = append(*p, s)
@@ -86,30 +76,30 @@ func (d *decoder) stepsOf(p *[]Step) func(value) {
 	}
 }
 
-func (d *decoder) percentOf(p *int32) func(value) {
-	return func(v value) {
-		s, ok := d.text(v)
+func (d *decoder) percentOf(p *int32) func(strict.Value) {
+	return func(v strict.Value) {
+		s, ok := d.Text(v)
 		if !ok {
 			return
 		}
 		points, err := ParsePercent(s)
 		if err != nil {
-			d.fail(v, "%v", err)
+			d.Fail(v, "%v", err)
 			return
 		}
 		*p = points
 	}
 }
 
-func (d *decoder) drainOf(p **Drain) func(value) {
-	return func(v value) {
+func (d *decoder) drainOf(p **Drain) func(strict.Value) {
+	return func(v strict.Value) {
 		n := &Drain{}
 		*p = n
-		d.object(v, []field{
+		d.Object(v, []strict.Field{
 			{"mode", d.wordOf(&n.Mode, "patient", "signal")},
 			{"patience", d.durationOf(&n.Patience)},
 			{"nudge", d.durationOf(&n.Nudge)},
-			{"signal", d.textOf(&n.Signal)},
+			{"signal", d.TextOf(&n.Signal)},
 			{"timeout", d.durationOf(&n.Timeout)},
 			{"max_generations", d.countOf(&n.MaxGenerations, 1)},
 			{"at_deadline", d.wordOf(&n.AtDeadline, "kill", "close_connections")},
@@ -117,11 +107,11 @@ func (d *decoder) drainOf(p **Drain) func(value) {
 	}
 }
 
-func (d *decoder) restartOf(p **Restart) func(value) {
-	return func(v value) {
+func (d *decoder) restartOf(p **Restart) func(strict.Value) {
+	return func(v strict.Value) {
 		r := &Restart{}
 		*p = r
-		d.object(v, []field{
+		d.Object(v, []strict.Field{
 			{"policy", d.wordOf(&r.Policy, "always", "on_failure", "never")},
 			{"backoff", d.durationOf(&r.Backoff)},
 			{"max_backoff", d.durationOf(&r.MaxBackoff)},

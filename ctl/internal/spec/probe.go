@@ -1,40 +1,44 @@
 package spec
 
-import "time"
+import (
+	"time"
+
+	"github.com/gracefleet/gracefleet/ctl/internal/strict"
+)
 
 // kinds are the readiness keys, of which exactly one may be set.
 var kinds = []string{"notify", "http", "grpc", "tcp", "exec", "parent_signal", "alive_for"}
 
-func (d *decoder) readyOf(p **Ready) func(value) {
-	return func(v value) {
+func (d *decoder) readyOf(p **Ready) func(strict.Value) {
+	return func(v strict.Value) {
 		r := &Ready{}
 		*p = r
-		r.Probe = d.probe(v, field{"timeout", d.durationOf(&r.Timeout)})
+		r.Probe = d.probe(v, strict.Field{"timeout", d.durationOf(&r.Timeout)})
 	}
 }
 
-func (d *decoder) checkOf(p **Check) func(value) {
-	return func(v value) {
+func (d *decoder) checkOf(p **Check) func(strict.Value) {
+	return func(v strict.Value) {
 		c := &Check{}
 		*p = c
 		c.Probe = d.probe(v,
-			field{"interval", d.durationOf(&c.Interval)},
-			field{"failures", d.countOf(&c.Failures, 1)})
+			strict.Field{"interval", d.durationOf(&c.Interval)},
+			strict.Field{"failures", d.countOf(&c.Failures, 1)})
 		switch {
 		case c.Probe == nil:
-			d.fail(v, "want one of http, grpc, tcp, exec")
+			d.Fail(v, "want one of http, grpc, tcp, exec")
 		case c.Probe.Notify || c.Probe.ParentSignal || c.Probe.AliveFor != nil:
-			d.fail(v, "notify, parent_signal and alive_for prove a start, not that it goes on working: use http, grpc, tcp or exec")
+			d.Fail(v, "notify, parent_signal and alive_for prove a start, not that it goes on working: use http, grpc, tcp or exec")
 		}
 	}
 }
 
 // probe reads a mapping with one kind of probe among other keys; nil when it
 // has none.
-func (d *decoder) probe(v value, others ...field) *Probe {
+func (d *decoder) probe(v strict.Value, others ...strict.Field) *Probe {
 	var p Probe
 	var tls *TLS
-	seen := d.object(v, append([]field{
+	seen := d.Object(v, append([]strict.Field{
 		{"notify", d.nothing(&p.Notify)},
 		{"http", d.httpOf(&p.HTTP)},
 		{"grpc", d.grpcOf(&p.GRPC)},
@@ -58,7 +62,7 @@ func (d *decoder) probe(v value, others ...field) *Probe {
 }
 
 // oneKind says whether a kind is set, and fails for every further one.
-func (d *decoder) oneKind(seen map[string]value) bool {
+func (d *decoder) oneKind(seen map[string]strict.Value) bool {
 	first := ""
 	for _, kind := range kinds {
 		at, ok := seen[kind]
@@ -67,14 +71,14 @@ func (d *decoder) oneKind(seen map[string]value) bool {
 		case first == "":
 			first = kind
 		default:
-			d.fail(at, "%s is set too: exactly one way to prove it", first)
+			d.Fail(at, "%s is set too: exactly one way to prove it", first)
 		}
 	}
 	return first != ""
 }
 
 // attachTLS gives the tls key beside a probe to the probe.
-func (d *decoder) attachTLS(at value, p *Probe, tls *TLS) {
+func (d *decoder) attachTLS(at strict.Value, p *Probe, tls *TLS) {
 	var target **TLS
 	switch {
 	case p.HTTP != nil:
@@ -84,91 +88,91 @@ func (d *decoder) attachTLS(at value, p *Probe, tls *TLS) {
 	case p.TCP != nil:
 		target = &p.TCP.TLS
 	default:
-		d.fail(at, "only http, grpc and tcp speak TLS")
+		d.Fail(at, "only http, grpc and tcp speak TLS")
 		return
 	}
 	if *target != nil {
-		d.fail(at, "tls is set inside the probe too")
+		d.Fail(at, "tls is set inside the probe too")
 		return
 	}
 	*target = tls
 }
 
-func (d *decoder) https(at value, h *HTTPProbe) {
+func (d *decoder) https(at strict.Value, h *HTTPProbe) {
 	if h.Scheme == "http" {
-		d.fail(at, "tls needs scheme: https")
+		d.Fail(at, "tls needs scheme: https")
 	}
 	h.Scheme = "https"
 }
 
 // nothing reads a kind without keys of its own: bare, or {}.
-func (d *decoder) nothing(p *bool) func(value) {
-	return func(v value) {
+func (d *decoder) nothing(p *bool) func(strict.Value) {
+	return func(v strict.Value) {
 		*p = true
-		d.entries(v, func(key string, at, _ value) { d.fail(at, "unknown key: nothing goes in here") })
+		d.Entries(v, func(key string, at, _ strict.Value) { d.Fail(at, "unknown key: nothing goes in here") })
 	}
 }
 
-func (d *decoder) aliveOf(p **time.Duration) func(value) {
-	return func(v value) {
+func (d *decoder) aliveOf(p **time.Duration) func(strict.Value) {
+	return func(v strict.Value) {
 		// A mistake is reported; the kind counts as set all the same.
 		*p = new(time.Duration)
 		d.durationOf(p)(v)
 	}
 }
 
-func (d *decoder) httpOf(p **HTTPProbe) func(value) {
-	return func(v value) {
+func (d *decoder) httpOf(p **HTTPProbe) func(strict.Value) {
+	return func(v strict.Value) {
 		h := &HTTPProbe{}
 		*p = h
-		d.object(v, []field{
-			{"socket", d.textOf(&h.Socket)},
+		d.Object(v, []strict.Field{
+			{"socket", d.TextOf(&h.Socket)},
 			{"scheme", d.wordOf(&h.Scheme, "http", "https")},
-			{"host", d.textOf(&h.Host)},
-			{"path", d.textOf(&h.Path)},
+			{"host", d.TextOf(&h.Host)},
+			{"path", d.TextOf(&h.Path)},
 			{"status", d.countOf(&h.Status, 100)},
 			{"tls", d.tlsOf(&h.TLS)},
 		})
 	}
 }
 
-func (d *decoder) grpcOf(p **GRPCProbe) func(value) {
-	return func(v value) {
+func (d *decoder) grpcOf(p **GRPCProbe) func(strict.Value) {
+	return func(v strict.Value) {
 		g := &GRPCProbe{}
 		*p = g
-		d.object(v, []field{
-			{"socket", d.textOf(&g.Socket)},
-			{"service", d.textOf(&g.Service)},
+		d.Object(v, []strict.Field{
+			{"socket", d.TextOf(&g.Socket)},
+			{"service", d.TextOf(&g.Service)},
 			{"tls", d.tlsOf(&g.TLS)},
 		})
 	}
 }
 
-func (d *decoder) tcpOf(p **TCPProbe) func(value) {
-	return func(v value) {
+func (d *decoder) tcpOf(p **TCPProbe) func(strict.Value) {
+	return func(v strict.Value) {
 		t := &TCPProbe{}
 		*p = t
-		d.object(v, []field{{"socket", d.textOf(&t.Socket)}, {"tls", d.tlsOf(&t.TLS)}})
+		d.Object(v, []strict.Field{{"socket", d.TextOf(&t.Socket)}, {"tls", d.tlsOf(&t.TLS)}})
 	}
 }
 
-func (d *decoder) execOf(p **ExecProbe) func(value) {
-	return func(v value) {
+func (d *decoder) execOf(p **ExecProbe) func(strict.Value) {
+	return func(v strict.Value) {
 		e := &ExecProbe{}
 		*p = e
-		seen := d.object(v, []field{{"command", d.textsOf(&e.Command)}})
-		d.required(v, seen, "command")
+		seen := d.Object(v, []strict.Field{{"command", d.TextsOf(&e.Command)}})
+		d.Required(v, seen, "command")
 	}
 }
 
-func (d *decoder) tlsOf(p **TLS) func(value) {
-	return func(v value) {
+func (d *decoder) tlsOf(p **TLS) func(strict.Value) {
+	return func(v strict.Value) {
 		t := &TLS{}
 		*p = t
 		verify := true
-		d.object(v, []field{
-			{"server_name", d.textOf(&t.ServerName)},
-			{"ca", d.textOf(&t.CA)},
+		d.Object(v, []strict.Field{
+			{"server_name", d.TextOf(&t.ServerName)},
+			{"ca", d.TextOf(&t.CA)},
 			{"verify", d.flagOf(&verify)},
 		})
 		t.SkipVerify = !verify

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/gracefleet/gracefleet/ctl/internal/strict"
 )
 
 // ParseDuration reads a duration that is not negative, such as 200ms or 10m.
@@ -41,37 +43,16 @@ var digestForm = regexp.MustCompile(`\Asha256:[0-9a-f]{64}\z`)
 // IsDigest says whether s names an artifact: "sha256:" and 64 lowercase hex digits.
 func IsDigest(s string) bool { return digestForm.MatchString(s) }
 
-// textOf reads a text key into p.
-func (d *decoder) textOf(p *string) func(value) {
-	return func(v value) {
-		if s, ok := d.text(v); ok {
-			*p = s
-		}
-	}
-}
-
-// textsOf reads a list of texts into p; an empty list is not nil.
-func (d *decoder) textsOf(p *[]string) func(value) {
-	return func(v value) {
-		*p = []string{}
-		d.list(v, func(e value) {
-			if s, ok := d.text(e); ok {
-				*p = append(*p, s)
-			}
-		})
-	}
-}
-
 // mapOf reads a mapping of names to texts into p.
-func (d *decoder) mapOf(p *map[string]string) func(value) {
-	return func(v value) {
+func (d *decoder) mapOf(p *map[string]string) func(strict.Value) {
+	return func(v strict.Value) {
 		*p = map[string]string{}
-		d.entries(v, func(key string, at, val value) {
+		d.Entries(v, func(key string, at, val strict.Value) {
 			if key == "" || strings.ContainsAny(key, "=\x00") {
-				d.fail(at, "%q is not a name: it must not be empty or contain =", key)
+				d.Fail(at, "%q is not a name: it must not be empty or contain =", key)
 				return
 			}
-			if s, ok := d.text(val); ok {
+			if s, ok := d.Text(val); ok {
 				(*p)[key] = s
 			}
 		})
@@ -79,9 +60,9 @@ func (d *decoder) mapOf(p *map[string]string) func(value) {
 }
 
 // wordOf reads one of the allowed words into p.
-func (d *decoder) wordOf(p *string, allowed ...string) func(value) {
-	return func(v value) {
-		s, ok := d.text(v)
+func (d *decoder) wordOf(p *string, allowed ...string) func(strict.Value) {
+	return func(v strict.Value) {
+		s, ok := d.Text(v)
 		if !ok {
 			return
 		}
@@ -91,20 +72,20 @@ func (d *decoder) wordOf(p *string, allowed ...string) func(value) {
 				return
 			}
 		}
-		d.fail(v, "unknown value %q: %s", s, choose(s, allowed))
+		d.Fail(v, "unknown value %q: %s", s, strict.Choose(s, allowed))
 	}
 }
 
 // durationOf reads a duration into p.
-func (d *decoder) durationOf(p **time.Duration) func(value) {
-	return func(v value) {
-		s, ok := d.text(v)
+func (d *decoder) durationOf(p **time.Duration) func(strict.Value) {
+	return func(v strict.Value) {
+		s, ok := d.Text(v)
 		if !ok {
 			return
 		}
 		dur, err := ParseDuration(s)
 		if err != nil {
-			d.fail(v, "%v", err)
+			d.Fail(v, "%v", err)
 			return
 		}
 		*p = &dur
@@ -112,15 +93,15 @@ func (d *decoder) durationOf(p **time.Duration) func(value) {
 }
 
 // countOf reads a whole number of at least low into p.
-func (d *decoder) countOf(p *int32, low int32) func(value) {
-	return func(v value) {
-		s, ok := d.text(v)
+func (d *decoder) countOf(p *int32, low int32) func(strict.Value) {
+	return func(v strict.Value) {
+		s, ok := d.Text(v)
 		if !ok {
 			return
 		}
 		n, err := strconv.ParseInt(s, 10, 32)
 		if err != nil || n < int64(low) {
-			d.fail(v, "%q is not a number from %d to %d", s, low, math.MaxInt32)
+			d.Fail(v, "%q is not a number from %d to %d", s, low, math.MaxInt32)
 			return
 		}
 		*p = int32(n)
@@ -128,8 +109,8 @@ func (d *decoder) countOf(p *int32, low int32) func(value) {
 }
 
 // flagOf reads true or false into p.
-func (d *decoder) flagOf(p *bool) func(value) {
-	return func(v value) {
+func (d *decoder) flagOf(p *bool) func(strict.Value) {
+	return func(v strict.Value) {
 		var s string
 		d.wordOf(&s, "true", "false")(v)
 		*p = s == "true"
@@ -137,15 +118,15 @@ func (d *decoder) flagOf(p *bool) func(value) {
 }
 
 // modeOf reads a permission, always octal, as chmod(1) takes it.
-func (d *decoder) modeOf(p **uint32) func(value) {
-	return func(v value) {
-		s, ok := d.text(v)
+func (d *decoder) modeOf(p **uint32) func(strict.Value) {
+	return func(v strict.Value) {
+		s, ok := d.Text(v)
 		if !ok {
 			return
 		}
 		n, err := strconv.ParseUint(strings.TrimPrefix(s, "0o"), 8, 32)
 		if err != nil || n > 0o777 {
-			d.fail(v, "%q is not an octal permission from 0000 to 0777, such as 0660", s)
+			d.Fail(v, "%q is not an octal permission from 0000 to 0777, such as 0660", s)
 			return
 		}
 		mode := uint32(n)

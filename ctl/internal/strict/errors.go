@@ -1,4 +1,4 @@
-package spec
+package strict
 
 import (
 	"cmp"
@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Error is one mistake in a service file.
+// Error is one mistake in a file.
 type Error struct {
 	File string
 	// Line and Column count from 1.
@@ -26,14 +26,21 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s:%d:%d: %s: %s", e.File, e.Line, e.Column, e.Key, e.Reason)
 }
 
-// Errors is everything that is wrong with a service file, in its order.
+// Errors is everything that is wrong with a file, in its order.
 type Errors []*Error
 
-// Error has one line per mistake.
+// maxLines is how many mistakes somebody reads at once.
+const maxLines = 50
+
+// Error has one line per mistake, and of many the first.
 func (e Errors) Error() string {
-	lines := make([]string, len(e))
+	lines := make([]string, 0, maxLines+1)
 	for i, err := range e {
-		lines[i] = err.Error()
+		if i == maxLines {
+			lines = append(lines, fmt.Sprintf("%s: %d more mistakes", err.File, len(e)-i))
+			break
+		}
+		lines = append(lines, err.Error())
 	}
 	return strings.Join(lines, "\n")
 }
@@ -45,19 +52,34 @@ func (e Errors) sorted() Errors {
 	return e
 }
 
-// choose words what is allowed instead of a wrong word: the one that was
+// Choose words what is allowed instead of a wrong word: the one that was
 // probably meant, or else all of them.
-func choose(word string, allowed []string) string {
-	best, distance := "", len(word)/3+1
-	for _, a := range allowed {
-		if n := edits(word, a); n <= distance && n < len(a) {
-			best, distance = a, n-1
-		}
-	}
-	if best != "" {
-		return fmt.Sprintf("did you mean %q?", best)
+func Choose(word string, allowed []string) string {
+	if near := Near(word, allowed, 1); len(near) > 0 {
+		return fmt.Sprintf("did you mean %q?", near[0])
 	}
 	return "use one of " + strings.Join(allowed, ", ")
+}
+
+// Near are the words among others that were probably meant, at most so many, the
+// nearest first.
+func Near(word string, others []string, most int) []string {
+	type found struct {
+		word     string
+		distance int
+	}
+	var near []found
+	for _, o := range others {
+		if n := edits(word, o); n <= len(word)/3+1 && n < len(o) {
+			near = append(near, found{o, n})
+		}
+	}
+	slices.SortStableFunc(near, func(a, b found) int { return cmp.Compare(a.distance, b.distance) })
+	words := make([]string, 0, most)
+	for _, f := range near[:min(most, len(near))] {
+		words = append(words, f.word)
+	}
+	return words
 }
 
 // edits counts the insertions, deletions and replacements between two words.
