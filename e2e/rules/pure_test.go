@@ -17,6 +17,7 @@ var pure = []struct {
 }{
 	{dir: "agent/internal/access", own: []string{module + "/internal/identity"}},
 	{dir: "agent/internal/lifecycle"},
+	{dir: "ctl/rollout"},
 	{dir: "agent/internal/service", own: []string{module + "/internal/handover"}},
 	{dir: "internal/chain"},
 	{dir: "agent/internal/signatures", own: []string{module + "/internal/statement"}},
