@@ -107,8 +107,9 @@ func (c counts) unreachable(s *State) string {
 	return fmt.Sprintf("unreachable hosts: %d, of at most %d", c.lost, s.mayLose())
 }
 
-// resume takes what was counted until now as seen. Before the hosts have answered
-// it is not known yet what that is.
+// resume takes what was counted until now as seen; failed upgrades only where the
+// policy holds: where it rolls back, they stay a reason to. Before the hosts have
+// answered it is not known yet what was counted.
 func (s *State) resume(at Time) error {
 	switch {
 	case s.Phase <= Claiming:
@@ -131,7 +132,8 @@ func (s *State) forgive(at Time) {
 		case h.Progress == Failed && h.Reason == ReasonNoArtifact:
 			h.Progress, h.Reason, h.Message = Claimed, "", "" // it is tried again
 			h.FetchBy = at.After(s.Spec.Policy.FetchTimeout)
-		case h.Progress == Failed && (!h.Touched || s.Spec.Policy.OnFailure == HoldOn), h.Lost:
+		case h.Progress == Failed && (!h.Touched || s.Spec.Policy.OnFailure == HoldOn),
+			h.Lost && !h.Progress.over():
 			h.Forgiven = true
 		}
 	}

@@ -107,10 +107,12 @@ func (s *State) reported(h *HostState, e Event) {
 	switch h.Progress {
 	case Upgrading, Soaking, Upgraded, Failed, Returning, RolledBack, Stuck:
 		h.Touched = true
-	case Claimed:
-		if h.FetchBy == 0 && s.Phase >= Fetching {
-			h.FetchBy = e.At.After(s.Spec.Policy.FetchTimeout) // it is late
-		}
+	}
+	switch {
+	case h.Progress != Claimed:
+		h.FetchBy = 0
+	case h.FetchBy == 0 && s.Phase >= Fetching:
+		h.FetchBy = e.At.After(s.Spec.Policy.FetchTimeout) // it is late
 	}
 	if s.Phase <= Claiming && e.Paused {
 		s.Paused = true

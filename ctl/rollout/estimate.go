@@ -102,7 +102,7 @@ func Foresee(spec Spec, facts Facts) Estimate {
 	if facts.Rate > 0 {
 		e.Fetch = time.Duration(float64(e.Bytes) / float64(facts.Rate) * float64(time.Second))
 	}
-	e.Took = e.Fetch + play(spec, facts, took, e.Waves)
+	e.Took = e.Fetch + newPlay(spec, facts, took).run(e.Waves)
 	return e
 }
 

@@ -81,8 +81,14 @@ func TestForeseeEnds(t *testing.T) {
 
 func TestForeseeLargeFleet(t *testing.T) {
 	spec := specOf(t, planOf(t, 1000, Shape{Waves: Waves{Factor: 2}}), DefaultPolicy(), []string{"h0"})
-	if e := Foresee(spec, Facts{Upgrade: time.Minute}); e.Took != time.Duration(len(e.Waves))*time.Minute || len(e.Waves) != 10 {
+	e := Foresee(spec, Facts{Upgrade: time.Minute})
+	if e.Took != 10*time.Minute || len(e.Waves) != 10 {
 		t.Errorf("%+v", e)
+	}
+	for i, w := range e.Waves {
+		if w.Took != time.Minute {
+			t.Errorf("wave %d takes %v", i, w.Took)
+		}
 	}
 }
 

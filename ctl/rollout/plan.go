@@ -73,6 +73,9 @@ func Arrange(hosts []Host, shape Shape) (Plan, error) {
 	case len(hosts) > maxHosts:
 		return Plan{}, fmt.Errorf("%d hosts are more than a rollout can have: at most %d", len(hosts), maxHosts)
 	}
+	if err := shape.Waves.validate(); err != nil {
+		return Plan{}, err
+	}
 	targets := make([]Target, len(hosts))
 	var unlabelled []string
 	for i, h := range hosts {

@@ -156,7 +156,8 @@ type State struct {
 }
 
 // New is a rollout whose driver knows nothing yet: at its beginning, or anywhere
-// later. What the hosts say when they are claimed decides where it goes on.
+// later. What the hosts say when they are claimed decides where it goes on. The spec
+// comes from NewSpec or Decode.
 func New(spec Spec) State {
 	index := make(map[string]int, len(spec.Plan.Targets)+len(spec.Gates))
 	s := State{Spec: spec, Phase: Gating, index: index}

@@ -29,16 +29,17 @@ var growthForm = regexp.MustCompile(`\Aexp:([1-9][0-9]{0,2})\z`)
 func ParseWaves(text string) (Waves, error) {
 	if m := growthForm.FindStringSubmatch(text); m != nil {
 		factor, _ := strconv.Atoi(m[1])
-		if factor < 2 || factor > 100 {
-			return Waves{}, fmt.Errorf("waves %s: they grow by a factor of 2 to 100", text)
+		w := Waves{Factor: factor}
+		if err := w.validate(); err != nil {
+			return Waves{}, err
 		}
-		return Waves{Factor: factor}, nil
+		return w, nil
 	}
 	if strings.HasPrefix(text, "exp:") {
 		return Waves{}, fmt.Errorf("waves %s: want a whole number after exp:, such as exp:2", quote(text))
 	}
 	if strings.Count(text, ",") >= maxWaves {
-		return Waves{}, fmt.Errorf("waves: more than %d are given", maxWaves)
+		return Waves{}, tooManyWaves()
 	}
 	var w Waves
 	for entry := range strings.SplitSeq(text, ",") {
@@ -52,6 +53,19 @@ func ParseWaves(text string) (Waves, error) {
 	}
 	return w, nil
 }
+
+// validate is for waves that nobody parsed.
+func (w Waves) validate() error {
+	switch {
+	case w.Factor < 0 || w.Factor == 1 || w.Factor > 100:
+		return fmt.Errorf("waves %s: they grow by a factor of 2 to 100", w)
+	case len(w.Reach) > maxWaves:
+		return tooManyWaves()
+	}
+	return nil
+}
+
+func tooManyWaves() error { return fmt.Errorf("waves: more than %d are given", maxWaves) }
 
 // add takes one more wave. Whether a number is more than a share depends on the
 // fleet; within a kind each must be more than the one before.
