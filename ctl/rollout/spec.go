@@ -108,11 +108,11 @@ func Decode(data []byte) (Spec, error) {
 	return s, nil
 }
 
-// Hash names what is to be done, whoever asked and why: a command whose spec has
-// the hash of a rollout that is under way is about that rollout, and attaches. The
-// spec must be valid.
+// Hash names what is to be done, whoever asked and why, and whatever other hosts the
+// inventory has: a command whose spec has the hash of a rollout that is under way is
+// about that rollout, and attaches. The spec must be valid.
 func (s Spec) Hash() string {
-	s.Request = Request{}
+	s.Request, s.Gates = Request{}, nil
 	// Numbers, texts and lists of them: there is nothing that has no form.
 	data, _ := json.Marshal(s)
 	sum := sha256.Sum256(data)

@@ -55,10 +55,10 @@ func TestSpecHasOneForm(t *testing.T) {
 	if !bytes.Equal(got, want) {
 		t.Errorf("the form has changed, and with it the hash of what hosts have stored:\n%s\n%s", got, want)
 	}
-	if h := s.Hash(); h != "sha256:4d68c25ca27bddb44e5b0c015807ab5bdcf8f784527217ecb10a1c357afcb845" {
+	if h := s.Hash(); h != "sha256:c33bc658a4108e102480a62ea905e42e1cad7f40df00ce12ddac63955d43a7c7" {
 		t.Errorf("hash %s", h)
 	}
-	if id := s.ID(); id != "r-ab70003fe467" {
+	if id := s.ID(); id != "r-384b2a08ed66" {
 		t.Errorf("id %s", id)
 	}
 	back, err := Decode(got)
@@ -71,8 +71,9 @@ func TestHashIsOfWhatIsDone(t *testing.T) {
 	s := sample(t)
 	other := s
 	other.Request = Request{ID: "build-8", Actor: "bob"}
+	other.Gates = []string{"a"}
 	if other.Hash() != s.Hash() {
-		t.Error("who asks changes what is done: the same command would not attach")
+		t.Error("who asks, or what else there is, changes what is done: the same command would not attach")
 	}
 	if other.ID() == s.ID() {
 		t.Error("another request is the same rollout")
