@@ -17,6 +17,7 @@ var pure = []struct {
 }{
 	{dir: "agent/internal/access", own: []string{module + "/internal/identity"}},
 	{dir: "agent/internal/lifecycle"},
+	{dir: "ctl/rollout"},
 	{dir: "agent/internal/service", own: []string{module + "/internal/handover"}},
 	{dir: "ctl/internal/inventory", own: []string{module + "/ctl/internal/strict", module + "/internal/identity"}},
 	{dir: "internal/chain"},

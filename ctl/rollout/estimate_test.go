@@ -1,0 +1,113 @@
+package rollout
+
+import (
+	"fmt"
+	"reflect"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+func planOf(t testing.TB, n int, shape Shape) Plan {
+	t.Helper()
+	var hosts []Host
+	for i := range n {
+		hosts = append(hosts, Host{Name: fmt.Sprintf("h%d", i), Labels: map[string]string{"zone": fmt.Sprint(i % 2)}})
+	}
+	p, err := Arrange(hosts, shape)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func TestForesee(t *testing.T) {
+	policy := DefaultPolicy()
+	policy.MaxInFlight, policy.Pause = 2, time.Minute
+	spec := specOf(t, planOf(t, 6, Shape{Canary: Canary{Amount: Amount{N: 1}}}), policy, []string{"h0"})
+	got := Foresee(spec, Facts{
+		Hosts: map[string]HostFacts{
+			"h0": {Connections: 10, DrainLimit: 30 * time.Second, Drains: []time.Duration{5 * time.Second, 50 * time.Second, 40 * time.Second}},
+			"h1": {Connections: 100, Drains: []time.Duration{2 * time.Minute}},
+			"h2": {Connections: 7, DrainLimit: 30 * time.Second},
+			"h3": {Unchanged: true, Connections: 5, DrainLimit: time.Second},
+			"h4": {Has: true, Connections: -1, Drains: []time.Duration{10 * time.Second}},
+			"h5": {Base: true, DrainLimit: time.Minute, Connections: 3, Drains: []time.Duration{20 * time.Second}},
+		},
+		Sizes: []Sizes{{Full: 1000, Delta: 50}}, Upgrade: 10 * time.Second, Drained: true, Rate: 100,
+	})
+	want := Estimate{
+		Hosts: 6, Unchanged: 1, Bytes: 3*1000 + 50, AtRisk: 17, Uncounted: 1, Guessed: 1, Fetch: 30500 * time.Millisecond,
+		Waves: []WaveEstimate{
+			{Hosts: 1, AtRisk: 10, Took: 40 * time.Second}, // its limit, before the median of its drains
+			// h1 takes 130 s. Beside it h2 takes 40 s, its limit; what is known of the others is 40 s at
+			// the median; h4 20 s, h5 30 s.
+			{Hosts: 5, AtRisk: 7, Took: 130 * time.Second},
+		},
+		Took: 30500*time.Millisecond + (40+60+130)*time.Second,
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, want\n%+v", got, want)
+	}
+}
+
+// Zones follow one another, whatever may be in flight.
+func TestForeseeSpread(t *testing.T) {
+	spec := specOf(t, planOf(t, 4, Shape{Spread: "zone"}), DefaultPolicy(), []string{"h0"})
+	if got := Foresee(spec, Facts{Upgrade: time.Minute}); got.Took != 2*time.Minute || got.Uncounted != 4 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestForeseeEnds at once, and never takes longer than one host after the other.
+func TestForeseeEnds(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		f := drawFleet(t)
+		facts := Facts{Hosts: map[string]HostFacts{}, Upgrade: time.Duration(rapid.IntRange(0, 100).Draw(t, "upgrade"))}
+		for name, a := range f.agents {
+			facts.Hosts[name] = HostFacts{Unchanged: a.unchanged}
+		}
+		e := Foresee(f.spec, facts)
+		most := time.Duration(e.Hosts-e.Unchanged) * facts.Upgrade
+		if !f.spec.Policy.Manual {
+			most += time.Duration(len(e.Waves)-1) * f.spec.Policy.Pause
+		}
+		if e.Took > most || e.Took < facts.Upgrade && e.Unchanged < e.Hosts {
+			t.Fatalf("%+v takes at most %v", e, most)
+		}
+	})
+}
+
+func TestForeseeLargeFleet(t *testing.T) {
+	spec := specOf(t, planOf(t, 1000, Shape{Waves: Waves{Factor: 2}}), DefaultPolicy(), []string{"h0"})
+	e := Foresee(spec, Facts{Upgrade: time.Minute})
+	if e.Took != 10*time.Minute || len(e.Waves) != 10 {
+		t.Errorf("%+v", e)
+	}
+	for i, w := range e.Waves {
+		if w.Took != time.Minute {
+			t.Errorf("wave %d takes %v", i, w.Took)
+		}
+	}
+}
+
+func TestCompare(t *testing.T) {
+	e := Estimate{Bytes: 100, AtRisk: 4, Took: time.Minute, Waves: []WaveEstimate{{Took: 20 * time.Second}, {Took: 40 * time.Second}}}
+	c := Compare(e, Actual{Bytes: 100, Cut: 1, Took: 90 * time.Second, Waves: []time.Duration{90 * time.Second}})
+	if off, ok := c.Took.Off(); off != 0.5 || !ok {
+		t.Errorf("took: off by %v, %v", off, ok)
+	}
+	if off, ok := c.Bytes.Off(); off != 0 || !ok {
+		t.Errorf("bytes: off by %v, %v", off, ok)
+	}
+	if off, ok := c.Cut.Off(); off != -0.75 || !ok {
+		t.Errorf("cut: off by %v, %v", off, ok)
+	}
+	if len(c.Waves) != 1 || c.Waves[0] != (Pair[time.Duration]{20 * time.Second, 90 * time.Second}) {
+		t.Errorf("waves: %+v", c.Waves)
+	}
+	if _, ok := (Pair[int64]{0, 3}).Off(); ok {
+		t.Error("three of nothing is a part of it")
+	}
+}
