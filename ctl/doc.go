@@ -10,7 +10,8 @@
 //   - mutate.go: the flags of every command that changes something
 //   - agent.go: the connection, and what to say when there is none
 //   - source.go: service files and artifacts that arguments name
-//   - upload.go, bar.go: pushing an artifact, resumably
+//   - upload.go, bar.go: pushing an artifact, resumably; parcel.go: in which form its
+//     bytes travel; base.go: what they may be a difference to
 //   - dryrun.go: what --dry-run reports
 //   - watch.go: a stream of looks at a service that outlives the agent
 //   - follow.go: watching an upgrade until it is over

@@ -176,6 +176,26 @@ func TestWrongInput(t *testing.T) {
 	}
 }
 
+// A frame says how much memory it needs: as much as a segment has, no more.
+func TestFramesThatAreTooLarge(t *testing.T) {
+	const begin = "\x28\xb5\x2f\xfd"
+	block := "\x0b\x00\x00x" // the last: one x
+	for wire, ok := range map[string]bool{
+		begin + "\x00\x68" + block:             true,  // a window of 8 MiB
+		begin + "\x00\x69" + block:             false, // of 9
+		begin + "\xa0\x01\x00\x00\x00" + block: true,  // a segment of one byte
+		begin + "\xa0\x01\x00\x80\x00" + block: false, // of 8 MiB and one byte
+		begin + "\xa0\xff\xff\xff\xff" + block: false,
+		begin + "\x01\x68\x09" + block:         false, // a dictionary that nobody has
+		begin + "\x01\x68\x01" + block:         true,
+	} {
+		_, err := decoded(t, []byte(wire), 10, []byte("base"))
+		if ok && err != nil || !ok && !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%x: %v", wire, err)
+		}
+	}
+}
+
 type broken struct{ err error }
 
 func (b broken) Read([]byte) (int, error) { return 0, b.err }

@@ -176,11 +176,12 @@ func TestEncodedUploadsThatAreRefused(t *testing.T) {
 			with(base, func(h *pb.UploadHeader) { h.DeltaBase, h.DeltaBaseProof, h.Compressed = "", nil, true }),
 			wire, codes.InvalidArgument, pb.Reason_REASON_DELTA_REFUSED,
 		},
-		"as it is": {with(base, as), content[:50_000], codes.InvalidArgument, pb.Reason_REASON_DELTA_REFUSED},
-		"cut":      {with(base, as), wire[:len(wire)-1], codes.InvalidArgument, pb.Reason_REASON_DELTA_REFUSED},
-		"changed":  {with(base, as), flipped, codes.InvalidArgument, 0},
-		"bomb":     {with(base, as), repeats(5000), codes.InvalidArgument, pb.Reason_REASON_TOO_LARGE},
-		"nothing":  {with(base, as), nil, codes.FailedPrecondition, pb.Reason_REASON_INVALID},
+		"as it is":               {with(base, as), content[:50_000], codes.InvalidArgument, pb.Reason_REASON_DELTA_REFUSED},
+		"cut":                    {with(base, as), wire[:len(wire)-1], codes.InvalidArgument, pb.Reason_REASON_DELTA_REFUSED},
+		"changed":                {with(base, as), flipped, codes.InvalidArgument, 0},
+		"bomb":                   {with(base, as), repeats(5000), codes.InvalidArgument, pb.Reason_REASON_TOO_LARGE},
+		"nothing":                {with(base, as), nil, codes.FailedPrecondition, pb.Reason_REASON_INVALID},
+		"other bytes, then none": {with(base, as), []byte("\x28\xb5\x2f\xfd\x00\x68\x51\x00\x00other bytesxxxx"), codes.InvalidArgument, pb.Reason_REASON_DELTA_REFUSED},
 		// Frames that are skipped, or hold nothing, could go on for ever.
 		"much ado": {with(base, as), bytes.Repeat([]byte("\x50\x2a\x4d\x18\x04\x00\x00\x00skip"), 10_000), codes.InvalidArgument, pb.Reason_REASON_INVALID},
 	} {
