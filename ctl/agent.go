@@ -25,6 +25,7 @@ import (
 // client is a connection to one agent.
 type client struct {
 	conn      *grpc.ClientConn
+	local     bool // the agent is on this host
 	services  pb.SupervisorServiceClient
 	upgrades  pb.UpgradeServiceClient
 	artifacts pb.ArtifactServiceClient
@@ -68,6 +69,7 @@ func (s *session) reach(ctx context.Context, host inventory.Host) (*client, erro
 	}
 	return &client{
 		conn:      conn,
+		local:     local(host),
 		services:  pb.NewSupervisorServiceClient(conn),
 		upgrades:  pb.NewUpgradeServiceClient(conn),
 		artifacts: pb.NewArtifactServiceClient(conn),

@@ -14,6 +14,8 @@ type bar struct {
 	name     string
 	total    int64
 	done     int64
+	moved    int64  // bytes on the wire
+	how      string // they went, if not as they are
 	begin    time.Time
 	drawn    time.Time
 	animated bool
@@ -31,7 +33,9 @@ func (s *session) newBar(name string, total int64) *bar {
 	return b
 }
 
-func (b *bar) set(done int64) {
+// sent tells of n more bytes on the wire; done are those of the artifact.
+func (b *bar) sent(n, done int64) {
+	b.moved += n
 	b.done = done
 	now := time.Now()
 	if !b.animated || now.Sub(b.drawn) < redraw {
@@ -48,11 +52,26 @@ func (b *bar) picture() string {
 		strings.Repeat("=", full), strings.Repeat(" ", columns-full), size(b.done), size(b.total))
 }
 
-func (b *bar) close() {
+// note writes a line of its own.
+func (b *bar) note(format string, args ...any) {
+	b.clear()
+	fmt.Fprintf(b.w, format+"\n", args...)
+}
+
+func (b *bar) clear() {
 	if b.animated {
 		fmt.Fprint(b.w, "\r\x1b[2K")
 	}
-	if b.done == b.total {
-		fmt.Fprintf(b.w, "pushed %s (%s) in %s\n", b.name, size(b.total), span(time.Since(b.begin)))
+}
+
+func (b *bar) close() {
+	b.clear()
+	if b.done != b.total {
+		return
 	}
+	how := ""
+	if b.how != "" {
+		how = fmt.Sprintf(": moved %s, %s", size(b.moved), b.how)
+	}
+	fmt.Fprintf(b.w, "pushed %s (%s) in %s%s\n", b.name, size(b.total), span(time.Since(b.begin)), how)
 }

@@ -13,7 +13,8 @@
 //   - fanout.go: asking many hosts; report.go: what came of it, host by host;
 //     status_hosts.go: their services; drift.go: what differs among them
 //   - source.go: service files and artifacts that arguments name
-//   - upload.go, bar.go: pushing an artifact, resumably
+//   - upload.go, bar.go: pushing an artifact, resumably; parcel.go: in which form its
+//     bytes travel; base.go: what they may be a difference to
 //   - dryrun.go: what --dry-run reports
 //   - watch.go: a stream of looks at a service that outlives the agent
 //   - follow.go: watching an upgrade until it is over

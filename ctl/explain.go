@@ -73,6 +73,7 @@ var settings = [][4]string{
 	{"--tls-ca", "GRACECTL_TLS_CA", "", "certificates of those who issue agents'"},
 	{"--agent-id", "GRACECTL_AGENT_ID", "the agent's certificate must be for the host's name", "spiffe:// identity that the agent must have instead"},
 	{"--dir", "XDG_CONFIG_HOME", "$XDG_CONFIG_HOME/gracefleet/ca, else ~/.config/gracefleet/ca", "the CA of gracectl cert"},
+	{"--delta-from", "XDG_CACHE_HOME", "copies of what was pushed, in $XDG_CACHE_HOME/gracefleet, else ~/.cache/gracefleet", "what an artifact may be sent as a difference to"},
 	{"--key", "GRACECTL_SIGNING_KEY", "", "the secret key of gracectl sign"},
 	{"--password-file", "GRACECTL_PASSWORD_FILE", "asks on the terminal", "the password of that key"},
 	{"--no-color", "NO_COLOR", "colours on a terminal", "no colours; TERM=dumb does the same and stops animation"},

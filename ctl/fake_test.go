@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -22,6 +23,7 @@ import (
 	"github.com/gracefleet/gracefleet/api"
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
 	"github.com/gracefleet/gracefleet/internal/chain"
+	"github.com/gracefleet/gracefleet/internal/delta"
 )
 
 // agent is a server of the whole API that answers from a script and records
@@ -56,6 +58,11 @@ type agent struct {
 	// breakAt ends uploads with breakWith once so many bytes are there.
 	breakAt   int
 	breakWith error
+	// encodings says that it decodes, unless refuse says why not.
+	encodings bool
+	refuse    *api.Error
+	// stall is how long it waits before it reads on.
+	stall time.Duration
 }
 
 func newAgent(t *testing.T) *agent {
@@ -215,7 +222,14 @@ func (a *agent) GetUploadStatus(_ context.Context, req *pb.GetUploadStatusReques
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	n := int64(len(a.stored[req.GetDigest()]))
-	return &pb.GetUploadStatusResponse{CommittedBytes: n, Complete: n > 0 && n == a.sizes[req.GetDigest()]}, nil
+	var held []string
+	for _, d := range req.GetDeltaBases() {
+		if a.stored[d] != nil && a.encodings {
+			held = append(held, d)
+		}
+	}
+	complete := n > 0 && n == a.sizes[req.GetDigest()]
+	return &pb.GetUploadStatusResponse{CommittedBytes: n, Complete: complete, DeltaBases: held, Encodings: a.encodings}, nil
 }
 
 func (a *agent) UploadArtifact(in grpc.ClientStreamingServer[pb.UploadArtifactRequest, pb.UploadArtifactResponse]) error {
@@ -227,10 +241,13 @@ func (a *agent) UploadArtifact(in grpc.ClientStreamingServer[pb.UploadArtifactRe
 	a.record(h)
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.sizes[h.GetDigest()] = h.GetSizeBytes()
+	if h.GetDeltaBase() != "" || h.GetCompressed() {
+		return a.decode(in, h)
+	}
 	if h.GetOffset() != int64(len(a.stored[h.GetDigest()])) {
 		return status.Error(codes.OutOfRange, "wrong offset")
 	}
-	a.sizes[h.GetDigest()] = h.GetSizeBytes()
 	for {
 		m, err := in.Recv()
 		if errors.Is(err, io.EOF) {
@@ -247,6 +264,49 @@ func (a *agent) UploadArtifact(in grpc.ClientStreamingServer[pb.UploadArtifactRe
 			a.breakAt = 0
 			return a.breakWith
 		}
+		time.Sleep(a.stall)
+		a.stall = 0
+	}
+	return a.commit(in, h)
+}
+
+// decode takes the rest of an artifact in another form.
+func (a *agent) decode(in grpc.ClientStreamingServer[pb.UploadArtifactRequest, pb.UploadArtifactResponse], h *pb.UploadHeader) error {
+	if a.refuse != nil {
+		return a.refuse.GRPCStatus().Err()
+	}
+	var wire bytes.Buffer
+	for {
+		m, err := in.Recv()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		wire.Write(m.GetChunk())
+	}
+	base := a.stored[h.GetDeltaBase()]
+	proof, err := delta.Proof(h.GetDeltaBase(), bytes.NewReader(base))
+	if err != nil || h.GetDeltaBase() != "" && !bytes.Equal(proof, h.GetDeltaBaseProof()) {
+		return status.Error(codes.InvalidArgument, "no proof")
+	}
+	r, err := delta.NewReader(io.MultiReader(&wire), h.GetSizeBytes(), base)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	rest, err := io.ReadAll(r)
+	if err != nil {
+		return err
+	}
+	a.stored[h.GetDigest()] = append(a.stored[h.GetDigest()][:h.GetOffset()], rest...)
+	return a.commit(in, h)
+}
+
+func (a *agent) commit(in grpc.ClientStreamingServer[pb.UploadArtifactRequest, pb.UploadArtifactResponse], h *pb.UploadHeader) error {
+	if held := int64(len(a.stored[h.GetDigest()])); held < h.GetSizeBytes() {
+		return status.Error(codes.FailedPrecondition, "not all of it")
 	}
 	sum := sha256.Sum256(a.stored[h.GetDigest()])
 	if "sha256:"+hex.EncodeToString(sum[:]) != h.GetDigest() {

@@ -17,12 +17,14 @@ func newPush(s *session) *cobra.Command {
 		Use:   "push FILE",
 		Short: "Store an artifact and print its digest",
 		Long: "Stores an executable on the host, unless it is there already, and prints its digest.\n" +
-			"An interrupted push goes on where it ended.",
-		Example: example("gracectl push ./web --version v2.3.1", "gracectl upgrade web $(gracectl push ./web)"),
+			"An interrupted push goes on where it ended. Where bytes travel slowly they are compressed,\n" +
+			"or sent as the difference to an artifact that the host holds and that was pushed from here.",
+		Example: example("gracectl push ./web --version v2.3.1", "gracectl push ./web --delta-from ./web-v2.3.0", "gracectl upgrade web $(gracectl push ./web)"),
 		Args:    cobra.ExactArgs(1),
 	}
 	cmd.Flags().StringVar(&version, "version", "", "version to record with the artifact")
 	cmd.Flags().StringToStringVar(&labels, "label", nil, "label to record, KEY=VALUE; may be repeated")
+	s.deltaFlag(cmd)
 	m.flags(cmd)
 	cmd.RunE = s.withAgent(func(ctx context.Context, c *client, args []string) error {
 		up, err := openUpload(args[0])

@@ -18,6 +18,8 @@ type session struct {
 	noColor bool
 	yes     bool
 	timeout time.Duration
+	// deltaFrom is the file of an artifact that the agent may hold.
+	deltaFrom string
 
 	started  bool // arguments were understood
 	stream   bool // the output is records, the last of them the result

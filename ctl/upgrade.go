@@ -48,6 +48,7 @@ func newUpgrade(s *session) *cobra.Command {
 	f.BoolVar(&u.forceOldest, "force-oldest", false, "end the oldest draining generation when too many are alive")
 	f.BoolVar(&u.force, "force", false, "start although memory looks short")
 	waitFlag(cmd, &u.wait)
+	s.deltaFlag(cmd)
 	u.mutation.flags(cmd)
 	u.signing.flags(cmd)
 	var plan *plan

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -26,6 +28,9 @@ const attempts = 5
 type upload struct {
 	file   *os.File
 	header *pb.UploadHeader
+
+	mu      sync.Mutex
+	parcels map[string]*parcel // what it was encoded to, by the base
 }
 
 // openUpload opens and hashes a file after finding out what would be refused
@@ -55,7 +60,8 @@ func openUpload(path string) (*upload, error) {
 		f.Close()
 		return nil, fmt.Errorf("artifact %s: %w", path, err)
 	}
-	return &upload{f, &pb.UploadHeader{Digest: digest, SizeBytes: n, FileName: filepath.Base(path), Tree: isArchive(path)}}, nil
+	header := &pb.UploadHeader{Digest: digest, SizeBytes: n, FileName: filepath.Base(path), Tree: isArchive(path)}
+	return &upload{file: f, header: header, parcels: map[string]*parcel{}}, nil
 }
 
 // isArchive says whether a file is, by its name, a program that is a tree.
@@ -68,7 +74,12 @@ func isArchive(path string) bool {
 	return false
 }
 
-func (u *upload) close() { u.file.Close() }
+func (u *upload) close() {
+	u.file.Close()
+	for _, p := range u.parcels {
+		p.file.Close()
+	}
+}
 
 // held asks how much of the file the agent has.
 func (u *upload) held(ctx context.Context, c *client) (*pb.GetUploadStatusResponse, error) {
@@ -78,6 +89,14 @@ func (u *upload) held(ctx context.Context, c *client) (*pb.GetUploadStatusRespon
 // push stores the file with the agent unless it is there. A broken upload goes
 // on where the agent's copy ends. The artifact is nil when it was there.
 func (s *session) push(ctx context.Context, c *client, u *upload) (*pb.Artifact, error) {
+	artifact, err := s.deliver(ctx, c, u)
+	if err == nil {
+		s.keep(c, u)
+	}
+	return artifact, err
+}
+
+func (s *session) deliver(ctx context.Context, c *client, u *upload) (*pb.Artifact, error) {
 	held, err := u.held(ctx, c)
 	if err != nil {
 		return nil, fmt.Errorf("push %s: %w", u.file.Name(), err)
@@ -87,22 +106,32 @@ func (s *session) push(ctx context.Context, c *client, u *upload) (*pb.Artifact,
 	}
 	bar := s.newBar(u.header.FileName, u.header.SizeBytes)
 	defer bar.close()
+	p, err := s.pack(ctx, c, u, held.GetEncodings(), bar)
+	if err != nil {
+		return nil, fmt.Errorf("push %s: %w", u.file.Name(), err)
+	}
 	offset := held.GetCommittedBytes()
 	for try := 1; ; try++ {
-		artifact, err := u.send(ctx, c, offset, bar)
+		artifact, err := u.send(ctx, c, p, offset, bar)
 		if err == nil {
+			bar.how = p.how()
 			return artifact, nil
 		}
-		if try < attempts && api.WaitAsTold(ctx, err) {
+		var slow *slowError
+		switch {
+		case errors.As(err, &slow):
+			p, try = s.shrink(ctx, c, u, slow.compare, bar), 0
+		case p.encoded() && notDecoded(err):
+			p, try = u.whole(), 0
+		case try < attempts && api.WaitAsTold(ctx, err):
 			continue
-		}
-		if status.Code(err) != codes.Unavailable || try == attempts || ctx.Err() != nil {
+		case status.Code(err) != codes.Unavailable || try == attempts || ctx.Err() != nil:
 			return nil, u.interrupted(ctx, err)
 		}
 		// The question is repeated while the agent is away, see api.RetryServiceConfig.
 		held, again := u.held(ctx, c)
 		if again != nil {
-			return nil, u.interrupted(ctx, err)
+			return nil, u.interrupted(ctx, again)
 		}
 		if held.GetComplete() {
 			return nil, nil
@@ -119,7 +148,7 @@ func (u *upload) relabel(ctx context.Context, c *client) error {
 	if u.header.GetVersion() == "" && len(u.header.GetLabels()) == 0 {
 		return nil
 	}
-	_, err := u.send(ctx, c, u.header.GetSizeBytes(), nil)
+	_, err := u.send(ctx, c, u.whole(), u.header.GetSizeBytes(), nil)
 	return err
 }
 
@@ -136,27 +165,30 @@ func (u *upload) interrupted(ctx context.Context, err error) error {
 	return &exitError{code, fmt.Errorf("push %s was interrupted: the same command goes on where it ended: %s", u.file.Name(), words(errors.Unwrap(err)))}
 }
 
-// send streams the file from an offset on.
-func (u *upload) send(ctx context.Context, c *client, offset int64, bar *bar) (*pb.Artifact, error) {
+// send streams what the agent does not hold.
+func (u *upload) send(ctx context.Context, c *client, p *parcel, committed int64, bar *bar) (*pb.Artifact, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	if _, err := u.file.Seek(offset, io.SeekStart); err != nil {
-		return nil, err
-	}
 	stream, err := c.artifacts.UploadArtifact(ctx)
 	if err != nil {
 		return nil, err
 	}
-	u.header.Offset = offset
-	err = stream.Send(&pb.UploadArtifactRequest{Part: &pb.UploadArtifactRequest_Header{Header: u.header}})
+	header, rest := p.from(u.header, committed)
+	err = stream.Send(&pb.UploadArtifactRequest{Part: &pb.UploadArtifactRequest_Header{Header: header}})
 	buffer := make([]byte, api.MaxChunk)
-	for sent := offset; err == nil && sent < u.header.SizeBytes; bar.set(sent) {
-		n, failed := io.ReadFull(u.file, buffer[:min(api.MaxChunk, u.header.SizeBytes-sent)])
+	t := trial{begin: time.Now(), size: u.header.SizeBytes, total: rest.Size()}
+	for err == nil && t.sent < t.total {
+		n, failed := io.ReadFull(rest, buffer[:min(api.MaxChunk, t.total-t.sent)])
 		if failed != nil {
 			return nil, fmt.Errorf("the file changed while it was read: %w", failed)
 		}
 		err = stream.Send(&pb.UploadArtifactRequest{Part: &pb.UploadArtifactRequest_Chunk{Chunk: buffer[:n]}})
-		sent += int64(n)
+		t.sent += int64(n)
+		bar.sent(int64(n), committed+(t.size-committed)*t.sent/t.total)
+		if p.onTrial && err == nil && t.sent < t.total && t.pays(compressing, time.Now()) {
+			_, _ = stream.CloseAndRecv() // that it is not all
+			return nil, &slowError{compare: t.pays(comparing, time.Now())}
+		}
 	}
 	// io.EOF means that the agent ended the stream: its answer says why.
 	if err != nil && !errors.Is(err, io.EOF) {

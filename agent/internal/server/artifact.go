@@ -48,10 +48,7 @@ func (a *artifactService) UploadArtifact(stream uploadStream) error {
 	// Makes durable what came, and does nothing after Commit.
 	defer upload.Close()
 	if committed < h.GetSizeBytes() {
-		if h.GetOffset() != committed {
-			return wrongOffset(h, committed)
-		}
-		if committed, err = receiveChunks(stream, upload, committed); err != nil {
+		if committed, err = a.receive(stream, upload, h, committed); err != nil {
 			return withCommitted(err, committed)
 		}
 	}
@@ -77,7 +74,7 @@ func receiveHeader(stream uploadStream) (*pb.UploadHeader, error) {
 	c := &checker{}
 	c.failed("header.digest", service.CheckDigest(h.GetDigest()))
 	c.that(h.GetOffset() >= 0 && h.GetOffset() <= max(h.GetSizeBytes(), 0), "header.offset", "is not within the artifact")
-	c.that(h.GetDeltaBase() == "", "header.delta_base", "not supported by this agent yet")
+	c.encoding(h)
 	c.that(!h.GetData() || !h.GetTree(), "header.tree", "it is either data or a tree")
 	c.text("header.file_name", h.GetFileName(), maxText)
 	c.text("header.version", h.GetVersion(), maxText)
@@ -95,30 +92,45 @@ func (c *checker) labels(labels map[string]string) {
 	}
 }
 
-// receiveChunks writes until the client has sent everything, and returns how
-// many bytes the store then holds.
-func receiveChunks(stream uploadStream, upload *store.Upload, committed int64) (int64, error) {
+// receive writes until the client has sent everything, and returns how many bytes
+// the store then holds.
+func (a *artifactService) receive(stream uploadStream, upload *store.Upload, h *pb.UploadHeader, committed int64) (int64, error) {
+	if encoded(h) {
+		return a.receiveEncoded(stream, upload, h, committed)
+	}
+	if h.GetOffset() != committed {
+		return committed, wrongOffset(h, committed)
+	}
 	for {
-		m, err := stream.Recv()
+		chunk, err := receiveChunk(stream)
 		if errors.Is(err, io.EOF) {
 			return committed, nil
 		}
 		if err != nil {
 			return committed, err
 		}
-		chunk, ok := m.GetPart().(*pb.UploadArtifactRequest_Chunk)
-		if !ok {
-			return committed, invalid("chunk", "after the header come chunks only")
-		}
-		if len(chunk.Chunk) > api.MaxChunk {
-			return committed, invalid("chunk", "%d bytes: at most %d", len(chunk.Chunk), api.MaxChunk)
-		}
-		n, err := upload.Write(chunk.Chunk)
+		n, err := upload.Write(chunk)
 		committed += int64(n)
 		if err != nil {
 			return committed, err
 		}
 	}
+}
+
+// receiveChunk returns the next bytes; io.EOF when the client has sent everything.
+func receiveChunk(stream uploadStream) ([]byte, error) {
+	m, err := stream.Recv()
+	if err != nil {
+		return nil, err
+	}
+	chunk, ok := m.GetPart().(*pb.UploadArtifactRequest_Chunk)
+	if !ok {
+		return nil, invalid("chunk", "after the header come chunks only")
+	}
+	if len(chunk.Chunk) > api.MaxChunk {
+		return nil, invalid("chunk", "%d bytes: at most %d", len(chunk.Chunk), api.MaxChunk)
+	}
+	return chunk.Chunk, nil
 }
 
 func wrongOffset(h *pb.UploadHeader, committed int64) error {
@@ -158,14 +170,19 @@ func (a *artifactService) message(x store.Artifact) *pb.Artifact {
 
 // GetUploadStatus says how much of an artifact the host holds.
 func (a *artifactService) GetUploadStatus(_ context.Context, r *pb.GetUploadStatusRequest) (*pb.GetUploadStatusResponse, error) {
-	if err := checkDigest(r.GetDigest()); err != nil {
+	c := &checker{}
+	c.failed("digest", service.CheckDigest(r.GetDigest()))
+	c.that(len(r.GetDeltaBases()) <= maxBases, "delta_bases", "at most 32")
+	if err := c.err(); err != nil {
 		return nil, err
 	}
 	state, err := a.store.UploadStatus(r.GetDigest())
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return nil, err
 	}
-	return &pb.GetUploadStatusResponse{CommittedBytes: state.Committed, Complete: state.Complete}, nil
+	return &pb.GetUploadStatusResponse{
+		CommittedBytes: state.Committed, Complete: state.Complete, DeltaBases: a.bases(r.GetDeltaBases()), Encodings: true,
+	}, nil
 }
 
 // ListArtifacts returns a page of the stored artifacts, newest first.
@@ -210,9 +227,3 @@ func (a *artifactService) DeleteArtifact(ctx context.Context, r *pb.DeleteArtifa
 }
 
 func (a *artifactService) inUse(digest string) bool { return len(a.users(digest)) > 0 }
-
-func checkDigest(digest string) error {
-	c := &checker{}
-	c.failed("digest", service.CheckDigest(digest))
-	return c.err()
-}

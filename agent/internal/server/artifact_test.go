@@ -180,7 +180,6 @@ func TestBadUploads(t *testing.T) {
 	}{
 		"digest":      {with(func(h *pb.UploadHeader) { h.Digest = "md5:x" }), content, codes.InvalidArgument, pb.Reason_REASON_INVALID},
 		"offset":      {with(func(h *pb.UploadHeader) { h.Offset = -1 }), content, codes.InvalidArgument, pb.Reason_REASON_INVALID},
-		"delta":       {with(func(h *pb.UploadHeader) { h.DeltaBase = h.Digest }), content, codes.InvalidArgument, pb.Reason_REASON_INVALID},
 		"empty":       {with(func(h *pb.UploadHeader) { h.SizeBytes = 0 }), nil, codes.InvalidArgument, pb.Reason_REASON_NOT_EXECUTABLE},
 		"too large":   {with(func(h *pb.UploadHeader) { h.SizeBytes = 1 << 40 }), content, codes.InvalidArgument, pb.Reason_REASON_TOO_LARGE},
 		"more":        {with(func(h *pb.UploadHeader) { h.SizeBytes = 500 }), content, codes.InvalidArgument, pb.Reason_REASON_TOO_LARGE},

@@ -62,6 +62,7 @@ type Audit interface {
 type Store interface {
 	BeginUpload(digest string, size int64, o store.UploadOptions) (u *store.Upload, committed int64, err error)
 	UploadStatus(digest string) (store.UploadState, error)
+	OpenBase(digest string, proof []byte) (*store.Base, error)
 	GetArtifact(digest string) (store.Artifact, error)
 	ListArtifacts() ([]store.Artifact, error)
 	DeleteArtifact(digest string, inUse func(digest string) bool) error

@@ -8,6 +8,7 @@
 //   - server.go: the server, its life and its end
 //   - deps.go: what it needs of the supervisor and the store
 //   - supervisor.go, upgrade.go, artifact.go, agent.go, audit.go: one gRPC service each
+//   - encoded.go: uploads that are differences to what is stored, or compressed
 //   - adopt.go, watch.go, logs.go: more of SupervisorService
 //   - check.go: rules for fields of requests
 //   - page.go: pages of lists

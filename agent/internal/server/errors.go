@@ -15,6 +15,7 @@ import (
 	"github.com/gracefleet/gracefleet/agent/internal/supervisor"
 	"github.com/gracefleet/gracefleet/api"
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
+	"github.com/gracefleet/gracefleet/internal/delta"
 )
 
 // errStopping ends the streams of an agent that stops.
@@ -66,6 +67,9 @@ var errorTable = []struct {
 	{supervisor.ErrReleaseBelowFloor, codes.FailedPrecondition, pb.Reason_REASON_SIGNATURE_BELOW_FLOOR},
 	{supervisor.ErrNotRoot, codes.PermissionDenied, pb.Reason_REASON_PERMISSION},
 
+	// Before what it wraps: not to have the base is no end of an upload.
+	{store.ErrBase, codes.FailedPrecondition, pb.Reason_REASON_DELTA_REFUSED},
+	{delta.ErrCorrupt, codes.InvalidArgument, pb.Reason_REASON_DELTA_REFUSED},
 	{store.ErrBusy, codes.Aborted, pb.Reason_REASON_UPLOAD_BUSY},
 	{store.ErrInUse, codes.FailedPrecondition, pb.Reason_REASON_ARTIFACT_IN_USE},
 	{store.ErrBadDigest, codes.InvalidArgument, pb.Reason_REASON_INVALID},

@@ -25,6 +25,7 @@
 //   - verify.go: whether an artifact's bytes are still those of its digest
 //   - upload.go: receiving an artifact, resumable by offset
 //   - uploads.go: uploads that lie on the disk, who may touch them, which are stale
+//   - base.go: what is stored, for an upload that is a difference to it
 //   - quota.go: room for an upload, found before its first byte or not at all
 //   - inspect.go: whether a file can run on this host
 //   - tree.go: archives of programs that are a tree

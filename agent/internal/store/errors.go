@@ -21,6 +21,8 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrBusy means that the same artifact is being uploaded by someone else.
 	ErrBusy = errors.New("another upload of the same artifact is under way")
+	// ErrBase means that an artifact cannot be what an upload is a difference to.
+	ErrBase = errors.New("no base for a difference")
 	// ErrInUse means that a generation still needs the artifact.
 	ErrInUse = errors.New("artifact is in use")
 	// ErrBadDigest means that a digest is not "sha256:" and 64 hex digits.

@@ -234,7 +234,8 @@ type UploadHeader struct {
 	Digest string `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"`
 	// Expected size in bytes.
 	SizeBytes int64 `protobuf:"varint,2,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
-	// Offset of the first chunk.
+	// Offset of the first chunk. Where the chunks are encoded it is that of a
+	// segment, a multiple of 8 MiB, and at most what the host holds.
 	Offset int64 `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
 	// File name to keep.
 	FileName string `protobuf:"bytes,4,opt,name=file_name,json=fileName,proto3" json:"file_name,omitempty"`
@@ -242,12 +243,22 @@ type UploadHeader struct {
 	Version string `protobuf:"bytes,5,opt,name=version,proto3" json:"version,omitempty"`
 	// Labels to record.
 	Labels map[string]string `protobuf:"bytes,6,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// Digest of a stored artifact that the chunks are a delta against.
+	// Digest of a stored artifact that the chunks are a delta against: for each
+	// segment of 8 MiB, beginning with that at the offset, one zstd frame. Its
+	// dictionary has the segment's number plus one as its id, and is, raw, what the
+	// base has from 4 MiB before the segment's begin to 4 MiB after its end. Where
+	// that is nothing, there is no dictionary. An agent that cannot use the base
+	// refuses with DELTA_REFUSED: send the bytes as they are.
 	DeltaBase string `protobuf:"bytes,7,opt,name=delta_base,json=deltaBase,proto3" json:"delta_base,omitempty"`
 	// Not an executable: a file that travels with generations.
 	Data bool `protobuf:"varint,8,opt,name=data,proto3" json:"data,omitempty"`
 	// A tar archive, perhaps compressed with gzip, of a program that is a tree.
-	Tree          bool `protobuf:"varint,9,opt,name=tree,proto3" json:"tree,omitempty"`
+	Tree bool `protobuf:"varint,9,opt,name=tree,proto3" json:"tree,omitempty"`
+	// Goes with delta_base and shows that the client has its bytes: the SHA-256 of
+	// "gracefleet delta base ", its digest, a line feed and the bytes.
+	DeltaBaseProof []byte `protobuf:"bytes,10,opt,name=delta_base_proof,json=deltaBaseProof,proto3" json:"delta_base_proof,omitempty"`
+	// The chunks are zstd frames, one for each segment, without a dictionary.
+	Compressed    bool `protobuf:"varint,11,opt,name=compressed,proto3" json:"compressed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -345,6 +356,20 @@ func (x *UploadHeader) GetTree() bool {
 	return false
 }
 
+func (x *UploadHeader) GetDeltaBaseProof() []byte {
+	if x != nil {
+		return x.DeltaBaseProof
+	}
+	return nil
+}
+
+func (x *UploadHeader) GetCompressed() bool {
+	if x != nil {
+		return x.Compressed
+	}
+	return false
+}
+
 // UploadArtifactResponse ends an upload.
 type UploadArtifactResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -395,7 +420,10 @@ func (x *UploadArtifactResponse) GetArtifact() *Artifact {
 type GetUploadStatusRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its digest.
-	Digest        string `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"`
+	Digest string `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"`
+	// Digests of artifacts that the client has, at most 32, to which a delta could
+	// be made.
+	DeltaBases    []string `protobuf:"bytes,2,rep,name=delta_bases,json=deltaBases,proto3" json:"delta_bases,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -437,13 +465,24 @@ func (x *GetUploadStatusRequest) GetDigest() string {
 	return ""
 }
 
+func (x *GetUploadStatusRequest) GetDeltaBases() []string {
+	if x != nil {
+		return x.DeltaBases
+	}
+	return nil
+}
+
 // GetUploadStatusResponse is how much the host holds.
 type GetUploadStatusResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Bytes received.
 	CommittedBytes int64 `protobuf:"varint,1,opt,name=committed_bytes,json=committedBytes,proto3" json:"committed_bytes,omitempty"`
 	// Whether the artifact is stored whole.
-	Complete      bool `protobuf:"varint,2,opt,name=complete,proto3" json:"complete,omitempty"`
+	Complete bool `protobuf:"varint,2,opt,name=complete,proto3" json:"complete,omitempty"`
+	// Those of the request's delta_bases that the host holds, in the same order.
+	DeltaBases []string `protobuf:"bytes,3,rep,name=delta_bases,json=deltaBases,proto3" json:"delta_bases,omitempty"`
+	// Whether the agent takes chunks that are encoded.
+	Encodings     bool `protobuf:"varint,4,opt,name=encodings,proto3" json:"encodings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -488,6 +527,20 @@ func (x *GetUploadStatusResponse) GetCommittedBytes() int64 {
 func (x *GetUploadStatusResponse) GetComplete() bool {
 	if x != nil {
 		return x.Complete
+	}
+	return false
+}
+
+func (x *GetUploadStatusResponse) GetDeltaBases() []string {
+	if x != nil {
+		return x.DeltaBases
+	}
+	return nil
+}
+
+func (x *GetUploadStatusResponse) GetEncodings() bool {
+	if x != nil {
+		return x.Encodings
 	}
 	return false
 }
@@ -735,7 +788,7 @@ const file_gracefleet_v1_artifact_proto_rawDesc = "" +
 	"\x15UploadArtifactRequest\x125\n" +
 	"\x06header\x18\x01 \x01(\v2\x1b.gracefleet.v1.UploadHeaderH\x00R\x06header\x12\x16\n" +
 	"\x05chunk\x18\x02 \x01(\fH\x00R\x05chunkB\x06\n" +
-	"\x04part\"\xd7\x02\n" +
+	"\x04part\"\xa1\x03\n" +
 	"\fUploadHeader\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\tR\x06digest\x12\x1d\n" +
 	"\n" +
@@ -747,17 +800,27 @@ const file_gracefleet_v1_artifact_proto_rawDesc = "" +
 	"\n" +
 	"delta_base\x18\a \x01(\tR\tdeltaBase\x12\x12\n" +
 	"\x04data\x18\b \x01(\bR\x04data\x12\x12\n" +
-	"\x04tree\x18\t \x01(\bR\x04tree\x1a9\n" +
+	"\x04tree\x18\t \x01(\bR\x04tree\x12(\n" +
+	"\x10delta_base_proof\x18\n" +
+	" \x01(\fR\x0edeltaBaseProof\x12\x1e\n" +
+	"\n" +
+	"compressed\x18\v \x01(\bR\n" +
+	"compressed\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"M\n" +
 	"\x16UploadArtifactResponse\x123\n" +
-	"\bartifact\x18\x01 \x01(\v2\x17.gracefleet.v1.ArtifactR\bartifact\"0\n" +
+	"\bartifact\x18\x01 \x01(\v2\x17.gracefleet.v1.ArtifactR\bartifact\"Q\n" +
 	"\x16GetUploadStatusRequest\x12\x16\n" +
-	"\x06digest\x18\x01 \x01(\tR\x06digest\"^\n" +
+	"\x06digest\x18\x01 \x01(\tR\x06digest\x12\x1f\n" +
+	"\vdelta_bases\x18\x02 \x03(\tR\n" +
+	"deltaBases\"\x9d\x01\n" +
 	"\x17GetUploadStatusResponse\x12'\n" +
 	"\x0fcommitted_bytes\x18\x01 \x01(\x03R\x0ecommittedBytes\x12\x1a\n" +
-	"\bcomplete\x18\x02 \x01(\bR\bcomplete\"R\n" +
+	"\bcomplete\x18\x02 \x01(\bR\bcomplete\x12\x1f\n" +
+	"\vdelta_bases\x18\x03 \x03(\tR\n" +
+	"deltaBases\x12\x1c\n" +
+	"\tencodings\x18\x04 \x01(\bR\tencodings\"R\n" +
 	"\x14ListArtifactsRequest\x12\x1b\n" +
 	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +

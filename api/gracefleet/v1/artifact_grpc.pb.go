@@ -34,7 +34,8 @@ const (
 type ArtifactServiceClient interface {
 	// UploadArtifact stores one executable: first a header, then chunks of at
 	// most 512 KiB. An interrupted upload resumes at the offset that
-	// GetUploadStatus reports.
+	// GetUploadStatus reports. Chunks that are encoded, as a delta or compressed,
+	// begin at a segment; see UploadHeader.
 	UploadArtifact(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadArtifactRequest, UploadArtifactResponse], error)
 	// GetUploadStatus reports how much of an artifact the host holds.
 	GetUploadStatus(ctx context.Context, in *GetUploadStatusRequest, opts ...grpc.CallOption) (*GetUploadStatusResponse, error)
@@ -104,7 +105,8 @@ func (c *artifactServiceClient) DeleteArtifact(ctx context.Context, in *DeleteAr
 type ArtifactServiceServer interface {
 	// UploadArtifact stores one executable: first a header, then chunks of at
 	// most 512 KiB. An interrupted upload resumes at the offset that
-	// GetUploadStatus reports.
+	// GetUploadStatus reports. Chunks that are encoded, as a delta or compressed,
+	// begin at a segment; see UploadHeader.
 	UploadArtifact(grpc.ClientStreamingServer[UploadArtifactRequest, UploadArtifactResponse]) error
 	// GetUploadStatus reports how much of an artifact the host holds.
 	GetUploadStatus(context.Context, *GetUploadStatusRequest) (*GetUploadStatusResponse, error)

@@ -127,6 +127,9 @@ const (
 	Reason_REASON_TOO_MANY_UPLOADS Reason = 45
 	// The artifacts of the host take all that its configuration gives them.
 	Reason_REASON_QUOTA_EXCEEDED Reason = 46
+	// What was sent as a delta, or compressed, could not be decoded here: send the
+	// bytes as they are.
+	Reason_REASON_DELTA_REFUSED Reason = 47
 )
 
 // Enum value maps for Reason.
@@ -179,6 +182,7 @@ var (
 		44: "REASON_RATE_LIMITED",
 		45: "REASON_TOO_MANY_UPLOADS",
 		46: "REASON_QUOTA_EXCEEDED",
+		47: "REASON_DELTA_REFUSED",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":           0,
@@ -228,6 +232,7 @@ var (
 		"REASON_RATE_LIMITED":          44,
 		"REASON_TOO_MANY_UPLOADS":      45,
 		"REASON_QUOTA_EXCEEDED":        46,
+		"REASON_DELTA_REFUSED":         47,
 	}
 )
 
@@ -1807,7 +1812,7 @@ const file_gracefleet_v1_upgrade_proto_rawDesc = "" +
 	"\aupgrade\x18\x01 \x01(\v2\x16.gracefleet.v1.UpgradeR\aupgrade\x12\x18\n" +
 	"\aaborted\x18\x02 \x01(\bR\aaborted\x12\x1c\n" +
 	"\tunchanged\x18\x03 \x01(\bR\tunchanged\x124\n" +
-	"\achanges\x18\x04 \x03(\v2\x1a.gracefleet.v1.FieldChangeR\achanges*\xe2\t\n" +
+	"\achanges\x18\x04 \x03(\v2\x1a.gracefleet.v1.FieldChangeR\achanges*\xfc\t\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aREASON_UPGRADE_IN_PROGRESS\x10\x01\x12\x18\n" +
@@ -1856,7 +1861,8 @@ const file_gracefleet_v1_upgrade_proto_rawDesc = "" +
 	"\x10REASON_HOST_FILE\x10+\x12\x17\n" +
 	"\x13REASON_RATE_LIMITED\x10,\x12\x1b\n" +
 	"\x17REASON_TOO_MANY_UPLOADS\x10-\x12\x19\n" +
-	"\x15REASON_QUOTA_EXCEEDED\x10.2\xaf\x04\n" +
+	"\x15REASON_QUOTA_EXCEEDED\x10.\x12\x18\n" +
+	"\x14REASON_DELTA_REFUSED\x10/2\xaf\x04\n" +
 	"\x0eUpgradeService\x12W\n" +
 	"\fStartUpgrade\x12\".gracefleet.v1.StartUpgradeRequest\x1a#.gracefleet.v1.StartUpgradeResponse\x12Q\n" +
 	"\n" +
