@@ -7,22 +7,13 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-)
 
-func need(t *testing.T, ok bool, reason string) {
-	t.Helper()
-	if ok {
-		return
-	}
-	if os.Getenv("GRACEFLEET_NO_SKIP") == "1" {
-		t.Fatal(reason)
-	}
-	t.Skip(reason)
-}
+	"github.com/gracefleet/gracefleet/internal/needs"
+)
 
 // Who may connect follows from who has a role, and a wide umask changes nothing.
 func TestLocalSocketModes(t *testing.T) {
-	need(t, os.Geteuid() == 0, "only root opens the socket to groups")
+	needs.That(t, os.Geteuid() == 0, "only root opens the socket to groups")
 	defer syscall.Umask(syscall.Umask(0))
 	for name, row := range map[string]struct {
 		groups map[string]string
@@ -53,7 +44,7 @@ func TestLocalSocketModes(t *testing.T) {
 
 // What took the socket's place is not given to anybody.
 func TestLocalSocketFollowsNoLink(t *testing.T) {
-	need(t, os.Geteuid() == 0, "only root opens the socket to groups")
+	needs.That(t, os.Geteuid() == 0, "only root opens the socket to groups")
 	dir := t.TempDir()
 	victim, path := filepath.Join(dir, "victim"), filepath.Join(dir, "sock")
 	if err := os.WriteFile(victim, nil, 0o600); err != nil {
@@ -95,7 +86,7 @@ func TestRuntimeDirectoryOfSomebodyElse(t *testing.T) {
 		"in alice's":       {func(dir string) error { return os.Chown(filepath.Dir(dir), alice, alice) }, "others decide", true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			need(t, !c.root || os.Geteuid() == 0, "takes root: directories are of several users")
+			needs.That(t, !c.root || os.Geteuid() == 0, "takes root: directories are of several users")
 			above := t.TempDir()
 			dir := filepath.Join(above, "gracefleet")
 			if err := c.plant(dir); err != nil {

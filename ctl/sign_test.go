@@ -13,6 +13,7 @@ import (
 	"aead.dev/minisign"
 
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
+	"github.com/gracefleet/gracefleet/internal/needs"
 	"github.com/gracefleet/gracefleet/internal/statement"
 )
 
@@ -186,7 +187,7 @@ func TestSignAnExecutable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	need(t, runtime.GOOS == "linux", "an executable of Linux")
+	needs.That(t, runtime.GOOS == "linux", "an executable of Linux")
 	if r := d.must(t, self+" --service web --release 42 --key DIR/release.key --out DIR/x"); !strings.Contains(r.out, "linux/"+runtime.GOARCH) {
 		t.Error(r.out)
 	}

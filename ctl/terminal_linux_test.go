@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
+	"github.com/gracefleet/gracefleet/internal/needs"
 )
 
 // screen is a real terminal: a pseudo-terminal whose other end is recorded.
@@ -28,7 +29,7 @@ func newScreen(t *testing.T, columns uint16) *screen {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 	if err != nil {
-		need(t, false, "a pseudo-terminal: "+err.Error())
+		needs.That(t, false, "a pseudo-terminal: "+err.Error())
 	}
 	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
 		t.Fatal(err)
@@ -52,18 +53,6 @@ func newScreen(t *testing.T, columns uint16) *screen {
 		master.Close()
 	})
 	return s
-}
-
-// need skips a test, which fails where nothing may be skipped.
-func need(t *testing.T, ok bool, reason string) {
-	t.Helper()
-	if ok {
-		return
-	}
-	if os.Getenv("GRACEFLEET_NO_SKIP") == "1" {
-		t.Fatalf("needs %s", reason)
-	}
-	t.Skipf("needs %s", reason)
 }
 
 // record ends with EIO, when the terminal's last user has closed it.

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gracefleet/gracefleet/internal/needs"
 )
 
 var hello = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "hello\n") })
@@ -29,7 +31,7 @@ const (
 func needFiles(t *testing.T) {
 	var lim unix.Rlimit
 	unix.Getrlimit(unix.RLIMIT_NOFILE, &lim)
-	need(t, lim.Cur >= 3*crowdSize, fmt.Sprintf("RLIMIT_NOFILE %d is too low for %d connections", lim.Cur, crowdSize))
+	needs.That(t, lim.Cur >= 3*crowdSize, fmt.Sprintf("RLIMIT_NOFILE %d is too low for %d connections", lim.Cur, crowdSize))
 }
 
 // serve runs a service on a port of its own; the channel has ServeHTTP's outcome.

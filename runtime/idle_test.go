@@ -8,6 +8,8 @@ import (
 	goruntime "runtime"
 	"testing"
 	"time"
+
+	"github.com/gracefleet/gracefleet/internal/needs"
 )
 
 func TestIdleConnectionIsLeftForLameDuck(t *testing.T) {
@@ -34,7 +36,7 @@ func TestIdleConnectionIsLeftForLameDuck(t *testing.T) {
 
 // net/http calls a connection idle while a request header is still coming in.
 func TestRequestInPiecesIsNotCut(t *testing.T) {
-	need(t, goruntime.GOOS == "linux", "only Linux tells when bytes last arrived")
+	needs.That(t, goruntime.GOOS == "linux", "only Linux tells when bytes last arrived")
 	svc, addr, served := serve(t, Options{LameDuck: 50 * time.Millisecond}, &http.Server{Handler: hello})
 	c, err := net.Dial("tcp", addr)
 	must(t, err)

@@ -5,12 +5,14 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/gracefleet/gracefleet/internal/needs"
 )
 
 // A service must not inherit our dependencies.
 func TestImportsStandardLibraryAndSysAlone(t *testing.T) {
 	_, err := exec.LookPath("go")
-	need(t, err == nil, "no go command to list imports with")
+	needs.That(t, err == nil, "no go command to list imports with")
 	cmd := exec.Command("go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", ".")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

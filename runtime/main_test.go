@@ -19,19 +19,6 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// need skips a test that the host cannot run; where everything must run it
-// fails instead.
-func need(t *testing.T, cond bool, reason string) {
-	t.Helper()
-	if cond {
-		return
-	}
-	if os.Getenv("GRACEFLEET_NO_SKIP") == "1" {
-		t.Fatal("must not be skipped: " + reason)
-	}
-	t.Skip(reason)
-}
-
 // start begins a standalone service that the test drains.
 func start(t *testing.T, opts Options) *Service {
 	t.Helper()

@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/gracefleet/gracefleet/internal/needs"
 )
 
 // playRole is the supervised program. LISTEN_PID must be its own pid, so it
@@ -148,7 +150,7 @@ func must(t *testing.T, err error) {
 
 func needExec(t *testing.T) {
 	_, err := os.Stat("/proc/self/exe")
-	need(t, err == nil, "no /proc to execute this binary again from")
+	needs.That(t, err == nil, "no /proc to execute this binary again from")
 }
 
 func TestUnderGraced(t *testing.T) {

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gracefleet/gracefleet/internal/needs"
 )
 
 // roleAppend appends from several goroutines and acknowledges each line.
@@ -95,8 +97,8 @@ func runMounted(t *testing.T, role string) {
 	}
 	out, err := cmd.Output()
 	var exit *exec.ExitError
-	need(t, err == nil || errors.As(err, &exit), fmt.Sprintf("a mount namespace: %v", err))
-	need(t, !strings.HasPrefix(string(out), "no mount"), string(out))
+	needs.That(t, err == nil || errors.As(err, &exit), fmt.Sprintf("a mount namespace: %v", err))
+	needs.That(t, !strings.HasPrefix(string(out), "no mount"), string(out))
 	if err != nil {
 		t.Fatalf("%s: %v", out, err)
 	}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gracefleet/gracefleet/internal/chain"
+	"github.com/gracefleet/gracefleet/internal/needs"
 )
 
 func TestFirstLines(t *testing.T) {
@@ -252,7 +253,7 @@ func TestDirectory(t *testing.T) {
 	if _, err := Open(link, Options{}); err == nil {
 		t.Error("opened through a symbolic link")
 	}
-	need(t, os.Geteuid() == 0, "giving a directory away needs root")
+	needs.That(t, os.Geteuid() == 0, "giving a directory away needs root")
 	if err := os.Chown(dir, 1234, -1); err != nil {
 		t.Fatal(err)
 	}

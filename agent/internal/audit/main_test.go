@@ -41,18 +41,6 @@ func child(role, arg string) *exec.Cmd {
 	return cmd
 }
 
-// need skips a test on a host that cannot run it, and fails it in CI, which can.
-func need(t testing.TB, ok bool, reason string) {
-	t.Helper()
-	switch {
-	case ok:
-	case os.Getenv("GRACEFLEET_NO_SKIP") != "":
-		t.Fatal("cannot run here: " + reason)
-	default:
-		t.Skip(reason)
-	}
-}
-
 // openAt opens a record until the end of the test and returns what is told.
 func openAt(t testing.TB, dir string, o Options) (l *Log, told *[]string) {
 	t.Helper()

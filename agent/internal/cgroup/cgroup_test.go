@@ -12,21 +12,11 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/gracefleet/gracefleet/internal/needs"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// need skips a test that cannot run here, except where it must.
-func need(t *testing.T, cond bool, reason string) {
-	t.Helper()
-	if cond {
-		return
-	}
-	if os.Getenv("GRACEFLEET_NO_SKIP") == "1" {
-		t.Fatal("must not skip: " + reason)
-	}
-	t.Skip(reason)
-}
 
 func testTree(t *testing.T) *Tree {
 	t.Helper()
@@ -34,7 +24,7 @@ func testTree(t *testing.T) *Tree {
 	if err != nil && !errors.Is(err, ErrUnavailable) {
 		t.Fatalf("got %v, want a tree or ErrUnavailable", err)
 	}
-	need(t, err == nil, "no cgroups here")
+	needs.That(t, err == nil, "no cgroups here")
 	t.Cleanup(func() {
 		if filepath.Base(tree.base) != "agent" && os.Geteuid() == 0 {
 			os.Remove(tree.base) // fails where it is the agent's own
@@ -188,7 +178,7 @@ func TestOwnPath(t *testing.T) {
 }
 
 func TestDelegated(t *testing.T) {
-	need(t, os.Geteuid() == 0, "only root may delegate")
+	needs.That(t, os.Geteuid() == 0, "only root may delegate")
 	tree := testTree(t)
 	home := Dir(filepath.Join(tree.base, "home"))
 	if err := os.Mkdir(string(home), 0o755); err != nil {
@@ -198,7 +188,7 @@ func TestDelegated(t *testing.T) {
 		t.Error("a cgroup nobody delegated was taken")
 	}
 	if err := syscall.Setxattr(string(home), "user.delegate", []byte("1"), 0); err != nil {
-		need(t, false, "cgroupfs takes no user attributes here: "+err.Error())
+		needs.That(t, false, "cgroupfs takes no user attributes here: "+err.Error())
 	}
 	// Another process goes in our place: this one must stay where it is.
 	if !delegatedTo(string(home)) {

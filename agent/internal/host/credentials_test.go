@@ -12,15 +12,14 @@ import (
 
 	"github.com/gracefleet/gracefleet/agent/internal/service"
 	"github.com/gracefleet/gracefleet/agent/internal/supervisor"
+	"github.com/gracefleet/gracefleet/internal/needs"
 )
 
 // inShm is a host whose runtime directory is in memory, and a directory with secrets.
 func inShm(t *testing.T) (*Host, string) {
 	t.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "gf")
-	if err != nil {
-		t.Skip("no memory for files: ", err)
-	}
+	needs.That(t, err == nil, "no memory for files below /dev/shm")
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	return &Host{runtimeDir: dir, log: hclog.NewNullLogger()}, t.TempDir()
 }
@@ -135,13 +134,15 @@ func TestCredentialsTogether(t *testing.T) {
 
 // On a disk they could be found years later.
 func TestCredentialsAreOnNoDisk(t *testing.T) {
-	dir := t.TempDir()
-	if inMemory(dir) {
-		t.Skip("everything is in memory here")
+	dir, err := os.MkdirTemp("/var/tmp", "gf") // on a disk also where /tmp is not
+	if err != nil {
+		t.Fatal(err)
 	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	needs.That(t, !inMemory(dir), "/var/tmp is in memory here")
 	secret(t, dir+"/db", "secret")
 	h := &Host{runtimeDir: dir, log: hclog.NewNullLogger()}
-	err := h.placeCredentials(launch(8, map[string]string{"db": dir + "/db"}), identity{uid: -1, gid: -1})
+	err = h.placeCredentials(launch(8, map[string]string{"db": dir + "/db"}), identity{uid: -1, gid: -1})
 	if !errors.Is(err, supervisor.ErrHostFile) || !strings.Contains(err.Error(), "tmpfs") {
 		t.Errorf("got %v", err)
 	}
@@ -228,9 +229,7 @@ func TestTidy(t *testing.T) {
 }
 
 func TestWhoMayWriteTheEnvironment(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("takes root: files are of several users")
-	}
+	needs.That(t, os.Geteuid() == 0, "files of several users take root")
 	const alice, bob = 12345, 23456
 	path := filepath.Join(t.TempDir(), "env")
 	for name, c := range map[string]struct {

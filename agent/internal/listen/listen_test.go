@@ -14,19 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gracefleet/gracefleet/agent/internal/service"
+	"github.com/gracefleet/gracefleet/internal/needs"
 )
-
-// need skips a test that cannot run here, except where it must.
-func need(t *testing.T, cond bool, reason string) {
-	t.Helper()
-	if cond {
-		return
-	}
-	if os.Getenv("GRACEFLEET_NO_SKIP") == "1" {
-		t.Fatal("must not skip: " + reason)
-	}
-	t.Skip(reason)
-}
 
 func freePort(t *testing.T) uint16 {
 	t.Helper()
@@ -194,7 +183,7 @@ func TestGuard(t *testing.T) {
 	for _, ip := range []string{"0.0.0.0", "::"} {
 		a := inet(service.TCP, ip, freePort(t))
 		f, err := Open(service.Socket{Name: "web", Address: a}, Options{Guard: true})
-		need(t, os.Geteuid() == 0 || !errors.Is(err, syscall.EPERM), "this kernel lets only CAP_NET_ADMIN filter TCP")
+		needs.That(t, os.Geteuid() == 0 || !errors.Is(err, syscall.EPERM), "this kernel lets only CAP_NET_ADMIN filter TCP")
 		if err != nil {
 			t.Fatal(err)
 		}

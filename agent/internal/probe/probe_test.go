@@ -25,6 +25,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/gracefleet/gracefleet/agent/internal/service"
+	"github.com/gracefleet/gracefleet/internal/needs"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -305,12 +306,7 @@ func TestExecLeavesNothingBehind(t *testing.T) {
 }
 
 func TestExecAsUser(t *testing.T) {
-	if os.Geteuid() != 0 {
-		if os.Getenv("GRACEFLEET_NO_SKIP") != "" {
-			t.Fatal("cannot run here: another user needs root")
-		}
-		t.Skip("another user needs root")
-	}
+	needs.That(t, os.Geteuid() == 0, "another user needs root")
 	p := service.Probe{Exec: &service.ExecProbe{Command: []string{"/bin/sh", "-c", `test "$(id -u):$(id -g)" = 65534:65534`}}}
 	target := Target{Dir: "/", Env: []string{"PATH=/usr/bin:/bin"}, Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	want(t, "nobody", Run(within(t, 10*time.Second), p, target), "")

@@ -86,9 +86,6 @@ func TestStreamLimit(t *testing.T) {
 
 // A peer that says nothing is let go of.
 func TestSilentPeers(t *testing.T) {
-	if testing.Short() {
-		t.Skip("waits for the handshake's limit of 5 s")
-	}
 	h := newHost(t)
 	c, err := net.Dial("unix", h.socket)
 	if err != nil {

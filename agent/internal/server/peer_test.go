@@ -18,6 +18,7 @@ import (
 
 	"github.com/gracefleet/gracefleet/agent/internal/access"
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
+	"github.com/gracefleet/gracefleet/internal/needs"
 )
 
 // Roles of the local socket: root's and the agent's own, else by group.
@@ -96,7 +97,7 @@ func (h *host) openToAll(t *testing.T) {
 }
 
 func TestStrangersAreTurnedAway(t *testing.T) {
-	need(t, os.Geteuid() == 0, "becoming another user needs root")
+	needs.That(t, os.Geteuid() == 0, "becoming another user needs root")
 	h := newHost(t)
 	h.openToAll(t)
 	call := func(option grpc.DialOption) error {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/gracefleet/gracefleet/agent/internal/service"
+	"github.com/gracefleet/gracefleet/internal/needs"
 )
 
 // agentProcess is an agent of its own, to be killed: it spawns a shim, starts a
@@ -200,7 +201,7 @@ func TestNewestAgentWins(t *testing.T) {
 }
 
 func TestOtherUsersAreRefused(t *testing.T) {
-	need(t, os.Geteuid() == 0, "only root may become another user")
+	needs.That(t, os.Geteuid() == 0, "only root may become another user")
 	in := testIntent(t)
 	c := spawnTest(t, in)
 	os.Chmod(ControlPath(in.Directory), 0o666) // so that only the peer check is left

@@ -4,12 +4,14 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/gracefleet/gracefleet/internal/needs"
 )
 
 // Every service of a host keeps a shim in memory, so its imports stay few.
 func TestImportsOfTheBinary(t *testing.T) {
 	out, err := exec.Command("go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", "../../graced-shim").Output()
-	need(t, err == nil, "there is no go command, or no source tree, to ask")
+	needs.That(t, err == nil, "there is no go command, or no source tree, to ask")
 	const module = "github.com/gracefleet/gracefleet/agent/"
 	allowed := map[string]bool{
 		"golang.org/x/sys/unix": true, module + "graced-shim": true,

@@ -17,6 +17,7 @@ import (
 
 	"github.com/gracefleet/gracefleet/agent/internal/cgroup"
 	"github.com/gracefleet/gracefleet/agent/internal/service"
+	"github.com/gracefleet/gracefleet/internal/needs"
 )
 
 func TestSignalOncePerOperation(t *testing.T) {
@@ -107,7 +108,7 @@ func TestKillTree(t *testing.T) {
 func testCgroups(t *testing.T) (slot, gen cgroup.Dir) {
 	t.Helper()
 	tree, err := cgroup.Open("shimtest-" + strconv.Itoa(os.Getpid()))
-	need(t, err == nil, "no cgroups here")
+	needs.That(t, err == nil, "no cgroups here")
 	t.Cleanup(func() {
 		if strings.Contains(string(tree.Base()), "gracefleet-shimtest") {
 			tree.Base().Remove()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gracefleet/gracefleet/agent/internal/service"
+	"github.com/gracefleet/gracefleet/internal/needs"
 )
 
 // TestFigures logs what a shim costs, and holds a generous bound on its memory.
@@ -43,7 +44,7 @@ func TestFigures(t *testing.T) {
 func privateKiB(t *testing.T, pid int) (kib, threads int) {
 	t.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
-	need(t, err == nil, "no smaps_rollup of a shim to read")
+	needs.That(t, err == nil, "no smaps_rollup of a shim to read")
 	for _, m := range regexp.MustCompile(`Private_\w+:\s+(\d+) kB`).FindAllStringSubmatch(string(b), -1) {
 		n, err := strconv.Atoi(m[1])
 		if err != nil {

@@ -59,18 +59,6 @@ func build(to, pkg, env string) {
 	}
 }
 
-// need skips a test that cannot run here, except where it must.
-func need(t *testing.T, cond bool, reason string) {
-	t.Helper()
-	if cond {
-		return
-	}
-	if os.Getenv("GRACEFLEET_NO_SKIP") == "1" {
-		t.Fatal("must not skip: " + reason)
-	}
-	t.Skip(reason)
-}
-
 func testContext(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	t.Cleanup(cancel)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/gracefleet/gracefleet/agent/internal/listen"
 	"github.com/gracefleet/gracefleet/agent/internal/service"
+	"github.com/gracefleet/gracefleet/internal/needs"
 )
 
 func TestServeReadyExit(t *testing.T) {
@@ -193,7 +194,7 @@ func TestMissingLoader(t *testing.T) {
 	c := spawnTest(t, in)
 	sh, err := os.ReadFile("/bin/ls")
 	loader := "/lib64/ld-linux-x86-64.so.2"
-	need(t, err == nil && strings.Contains(string(sh), loader), "/bin/ls is not an amd64 ELF file with a loader")
+	needs.That(t, err == nil && strings.Contains(string(sh), loader), "/bin/ls is not an amd64 ELF file with a loader")
 	p := program(in, 1)
 	p.Path = filepath.Join(filepath.Dir(in.Directory), "ls")
 	broken := strings.Replace(string(sh), loader, "/lib99/ld-linux-x86-64.so.2", 1)
@@ -250,7 +251,7 @@ func TestCleanProcess(t *testing.T) {
 }
 
 func TestUser(t *testing.T) {
-	need(t, os.Geteuid() == 0, "only root may change users")
+	needs.That(t, os.Geteuid() == 0, "only root may change users")
 	in := testIntent(t)
 	c := spawnTest(t, in)
 	p := program(in, 1)
@@ -279,9 +280,9 @@ func TestUser(t *testing.T) {
 // A program of another user shares no keys with the agent, and so with other
 // services.
 func TestSessionKeyring(t *testing.T) {
-	need(t, os.Geteuid() == 0, "only root may change users")
+	needs.That(t, os.Geteuid() == 0, "only root may change users")
 	_, err := os.Stat("/proc/keys")
-	need(t, err == nil, "the kernel has no keyrings")
+	needs.That(t, err == nil, "the kernel has no keyrings")
 	in := testIntent(t)
 	c := spawnTest(t, in)
 	p := program(in, 1)
@@ -297,7 +298,7 @@ func TestSessionKeyring(t *testing.T) {
 
 // Capabilities that an agent was given beside its user are not the programs'.
 func TestAmbientCapabilities(t *testing.T) {
-	need(t, os.Geteuid() == 0, "only root has capabilities to give")
+	needs.That(t, os.Geteuid() == 0, "only root has capabilities to give")
 	in := testIntent(t)
 	c := spawnAmbient(t, in)
 	for instance, confined := range []bool{false, true} {

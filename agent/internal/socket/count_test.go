@@ -17,6 +17,7 @@ import (
 
 	"github.com/gracefleet/gracefleet/agent/internal/service"
 	"github.com/gracefleet/gracefleet/agent/internal/steer"
+	"github.com/gracefleet/gracefleet/internal/needs"
 )
 
 // hierarchy is where cgroup v2 is mounted.
@@ -31,7 +32,7 @@ func hierarchy(t testing.TB) string {
 			return f[1]
 		}
 	}
-	need(t, false, "cgroup v2 is not mounted")
+	needs.That(t, false, "cgroup v2 is not mounted")
 	return ""
 }
 
@@ -65,7 +66,7 @@ func idOf(t testing.TB, dir string) uint64 {
 func newCgroup(t testing.TB) (id uint64, fd int) {
 	t.Helper()
 	dir, err := os.MkdirTemp(hierarchy(t), "socket-test-")
-	need(t, err == nil, "creating a cgroup needs root")
+	needs.That(t, err == nil, "creating a cgroup needs root")
 	t.Cleanup(func() {
 		eventually(t, "remove "+dir, func() bool { return os.Remove(dir) == nil })
 	})
@@ -106,7 +107,7 @@ func TestWatchIsExact(t *testing.T) {
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)
 	}
-	need(t, limit.Max >= 6000, "5,000 connections need a higher limit of open files")
+	needs.That(t, limit.Max >= 6000, "5,000 connections need a higher limit of open files")
 	for _, ip := range []string{"127.0.0.1", "::"} {
 		a := fresh(t, service.TCP, ip)
 		f := open(t, a, "")

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gracefleet/gracefleet/agent/internal/service"
+	"github.com/gracefleet/gracefleet/internal/needs"
 )
 
 func TestForeignHolderIsNamed(t *testing.T) {
@@ -90,7 +91,7 @@ func TestListenersOnADevice(t *testing.T) {
 	f := open(t, a, "")
 	a.Device = "lo"
 	if err := unix.BindToDevice(int(f.Fd()), "lo"); err != nil {
-		need(t, false, "binding to a device: "+err.Error())
+		needs.That(t, false, "binding to a device: "+err.Error())
 	}
 	if l, err := Listeners(t.Context(), a); err != nil || len(l) != 1 || l[0].Address != a {
 		t.Errorf("listeners %+v: %v", l, err)

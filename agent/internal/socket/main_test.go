@@ -28,18 +28,6 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// need skips what this host or user cannot do; in CI it must be able to.
-func need(t testing.TB, ok bool, reason string) {
-	t.Helper()
-	if ok {
-		return
-	}
-	if os.Getenv("GRACEFLEET_NO_SKIP") == "1" {
-		t.Fatal(reason)
-	}
-	t.Skip(reason)
-}
-
 func timeout(t testing.TB, d time.Duration) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), d)

@@ -15,6 +15,7 @@ import (
 	"github.com/gracefleet/gracefleet/agent/internal/listen"
 	"github.com/gracefleet/gracefleet/agent/internal/service"
 	"github.com/gracefleet/gracefleet/agent/internal/steer"
+	"github.com/gracefleet/gracefleet/internal/needs"
 )
 
 // foreignListener opens one as a program that knows of nothing does, as a user.
@@ -35,7 +36,7 @@ func foreignListener(t *testing.T, a service.Address, protocol, uid int) int {
 	}
 	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, protocol)
 	if errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.ENOPROTOOPT) {
-		need(t, false, "the kernel has no multipath TCP")
+		needs.That(t, false, "the kernel has no multipath TCP")
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gracefleet/gracefleet/internal/needs"
 )
 
 // onTmpfs runs a role of this binary with a small file system of its own
@@ -31,8 +33,8 @@ func onTmpfs(t *testing.T, role string) {
 	}
 	out, err := cmd.Output()
 	var exit *exec.ExitError
-	need(t, err == nil || errors.As(err, &exit), fmt.Sprintf("a mount namespace: %v", err))
-	need(t, !strings.HasPrefix(string(out), "no mount"), string(out))
+	needs.That(t, err == nil || errors.As(err, &exit), fmt.Sprintf("a mount namespace: %v", err))
+	needs.That(t, !strings.HasPrefix(string(out), "no mount"), string(out))
 	if err != nil {
 		t.Fatalf("%s: %v", out, err)
 	}

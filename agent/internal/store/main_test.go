@@ -29,18 +29,6 @@ var roles = map[string]func(arg string) error{
 	"fallback": roleFallback,
 }
 
-// need skips a test on a host that cannot run it, and fails it in CI, which can.
-func need(t testing.TB, ok bool, reason string) {
-	t.Helper()
-	switch {
-	case ok:
-	case os.Getenv("GRACEFLEET_NO_SKIP") != "":
-		t.Fatal("cannot run here: " + reason)
-	default:
-		t.Skip(reason)
-	}
-}
-
 // open opens a new state directory for the time of the test.
 func open(t testing.TB, o Options) *Store {
 	t.Helper()

@@ -16,6 +16,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/gracefleet/gracefleet/internal/needs"
 )
 
 func mustLoad(t *testing.T, s *Store) []Record {
@@ -341,7 +343,7 @@ func TestDirectoryModes(t *testing.T) {
 	if _, err := Open(open, Options{}); err == nil || !strings.Contains(err.Error(), "go-w") {
 		t.Errorf("world-writable directory: %v", err)
 	}
-	need(t, os.Geteuid() == 0, "giving a directory away needs root")
+	needs.That(t, os.Geteuid() == 0, "giving a directory away needs root")
 	foreign := filepath.Join(t.TempDir(), "foreign")
 	if err := errors.Join(os.Mkdir(foreign, 0o700), os.Chown(foreign, 1234, -1)); err != nil {
 		t.Fatal(err)

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gracefleet/gracefleet/internal/needs"
 )
 
 // roleLogger writes numbered lines to its standard output, a log file.
@@ -130,7 +132,7 @@ func TestBaseOffset(t *testing.T) {
 		t.Fatalf("%v, %v", done, err)
 	}
 	f := s.logs.get(logKey{"web", 1})
-	need(t, f.index.hole == 0, "the file system collapses no ranges")
+	needs.That(t, f.index.hole == 0, "the file system collapses no ranges")
 	base := f.index.base
 	if base != done[0].Cut || base == 0 {
 		t.Fatalf("base %d after a cut of %d", base, done[0].Cut)

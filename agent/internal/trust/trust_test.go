@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gracefleet/gracefleet/internal/needs"
 )
 
 // Two users who are not trusted.
@@ -19,12 +21,7 @@ const alice, bob = 12345, 23456
 // place is a directory that only root decides on, with a secret of root's in it.
 func place(t *testing.T) string {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		if os.Getenv("GRACEFLEET_NO_SKIP") != "" {
-			t.Fatal("must not be skipped: takes root")
-		}
-		t.Skip("takes root: files are of several users")
-	}
+	needs.That(t, os.Geteuid() == 0, "files of several users take root")
 	dir := t.TempDir()
 	write(t, dir+"/secret", "of root", 0, 0o600)
 	return dir

@@ -19,6 +19,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/gracefleet/gracefleet/internal/identity"
+	"github.com/gracefleet/gracefleet/internal/needs"
 )
 
 func newKey(t testing.TB) *ecdsa.PrivateKey {
@@ -343,9 +344,7 @@ func TestServerCertificate(t *testing.T) {
 // Root is told whose CA it is, instead of leaving files there that the owner cannot
 // read.
 func TestAnotherUsersCA(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("only root can give a directory away")
-	}
+	needs.That(t, os.Geteuid() == 0, "only root can give a directory away")
 	s := setUp(t, time.Now())
 	s.Close()
 	// A link of the owner's must not have root make a file where it leads.
