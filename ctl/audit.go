@@ -121,6 +121,7 @@ func (s *session) auditFollow(ctx context.Context, c *client, f *auditFilter, af
 	})
 }
 
+// readAudit calls begin with the head of an answer, and fn with each of its lines.
 func (c *client) readAudit(ctx context.Context, r *pb.ReadAuditRequest, begin func(*pb.ReadAuditResponse), fn func(auditLine) error) error {
 	stream, err := c.audit.ReadAudit(ctx, r)
 	if err != nil {

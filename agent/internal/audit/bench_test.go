@@ -40,7 +40,7 @@ func BenchmarkAppend(b *testing.B) {
 
 // BenchmarkFdatasync is what the disk asks for at least.
 func BenchmarkFdatasync(b *testing.B) {
-	d, err := openDisk(filepath.Join(b.TempDir(), "audit"), true)
+	d, err := openDisk(filepath.Join(b.TempDir(), "audit"))
 	if err != nil {
 		b.Fatal(err)
 	}

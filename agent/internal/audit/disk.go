@@ -50,22 +50,17 @@ type disk struct {
 	dir *os.File
 }
 
-// openDisk opens the directory. With create it makes a missing one, keeps others
-// out and locks it: two that write would make two chains.
-func openDisk(path string, create bool) (*disk, error) {
-	if create {
-		if err := makeDir(path); err != nil {
-			return nil, fmt.Errorf("audit: %w", full(err))
-		}
+// openDisk opens the directory, which it makes where it is missing, keeps others out
+// and locks it: two that write would make two chains.
+func openDisk(path string) (*disk, error) {
+	if err := makeDir(path); err != nil {
+		return nil, fmt.Errorf("audit: %w", full(err))
 	}
 	dir, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, fmt.Errorf("audit: %w", err)
 	}
 	d := &disk{dir: dir}
-	if !create {
-		return d, nil
-	}
 	if err := d.claim(); err != nil {
 		dir.Close()
 		return nil, fmt.Errorf("audit: %w", err)

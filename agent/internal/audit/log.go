@@ -92,7 +92,7 @@ type Log struct {
 //
 // All lines are verified, which takes most of a second per 100 MB.
 func Open(dir string, o Options) (*Log, error) {
-	d, err := openDisk(dir, true)
+	d, err := openDisk(dir)
 	if err != nil {
 		return nil, err
 	}

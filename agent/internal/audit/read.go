@@ -108,35 +108,6 @@ func (p part) chainedTo() (prev string) {
 	return prev
 }
 
-// Verify verifies the record in a directory without changing anything, whether or
-// not an agent writes to it. Known, if not zero, is a head that somebody kept and
-// which the record must have. Head is that of the last line in order. The error is
-// about reading; what is wrong with the record is in the damages.
-//
-// While an agent writes, it may remove an old file just now, which looks like
-// damage; Log.Verify knows better.
-func Verify(ctx context.Context, dir string, known Head) (Head, []*Damage, error) {
-	d, err := openDisk(dir, false)
-	if err != nil {
-		return Head{}, nil, err
-	}
-	defer func() { _ = d.close() }()
-	f, err := find(d)
-	if err != nil {
-		return Head{}, nil, fmt.Errorf("audit: %w", err)
-	}
-	return f.verify(ctx, known)
-}
-
-func (f *files) verify(ctx context.Context, known Head) (Head, []*Damage, error) {
-	defer f.close()
-	s, err := f.survey(ctx, known)
-	if err != nil {
-		return Head{}, nil, fmt.Errorf("audit: %w", err)
-	}
-	return s.verifier.Head(), s.verifier.Damages(), nil
-}
-
 // Snapshot is the record at one instant, in files that stay readable when they are
 // removed meanwhile. It must be closed. It is for one goroutine.
 type Snapshot struct {
@@ -165,16 +136,6 @@ func (l *Log) Snapshot() (*Snapshot, error) {
 
 // Close gives the files back.
 func (s *Snapshot) Close() { s.files.close() }
-
-// Verify verifies the record beside whoever appends. It is like the function of
-// that name, for the lines that are durable when it is called.
-func (l *Log) Verify(ctx context.Context, known Head) (Head, []*Damage, error) {
-	s, err := l.Snapshot()
-	if err != nil {
-		return Head{}, nil, err
-	}
-	return s.files.verify(ctx, known)
-}
 
 // Read calls fn with the lines above the number after, in order, up to the last
 // one that is durable now. The line is without its newline and valid until fn

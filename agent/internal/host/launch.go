@@ -138,12 +138,8 @@ func (s *slot) environment(l supervisor.Launch, id identity, a handover.Announce
 	env := append([]string{defaultPath}, id.env()...)
 	if l.Spec.EnvFile != "" {
 		read, _, err := readEnvFile(l.Spec.EnvFile, id)
-		if had := s.hadEnvironment(l); err != nil && had != nil {
-			s.log.Warn("a program is started with the environment that it had", "generation", l.For, "error", err)
-			return had, nil
-		}
 		if err != nil {
-			return nil, err
+			return s.formerEnvironment(l, err)
 		}
 		for _, name := range sortedKeys(read) {
 			env = append(env, name+"="+read[name])
@@ -171,19 +167,20 @@ func (s *slot) environment(l supervisor.Launch, id identity, a handover.Announce
 
 func generationEnv(generation int) string { return "GRACEFLEET_GENERATION=" + strconv.Itoa(generation) }
 
-// hadEnvironment is that of an earlier instance of the same program, if this agent
-// knows it.
-func (s *slot) hadEnvironment(l supervisor.Launch) []string {
+// formerEnvironment is that of an earlier instance of the same program, if this agent
+// knows it, where the present one could not be read.
+func (s *slot) formerEnvironment(l supervisor.Launch, unread error) ([]string, error) {
 	if s.keeper == nil { // of an adopted program's slot, which is just being opened
-		return nil
+		return nil, unread
 	}
 	s.keeper.mu.Lock()
-	defer s.keeper.mu.Unlock()
 	p := s.keeper.program
+	s.keeper.mu.Unlock()
 	if p == nil || p.Generation != l.Generation || !slices.Contains(p.Env, generationEnv(l.For)) {
-		return nil
+		return nil, unread
 	}
-	return p.Env
+	s.log.Warn("a program is started with the environment that it had", "generation", l.For, "error", unread)
+	return p.Env, nil
 }
 
 // lastOfEach keeps one assignment of each name: getenv(3) would find the first.

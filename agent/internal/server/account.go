@@ -19,16 +19,14 @@ import (
 type accounts struct {
 	pace rate.Limit // of changes
 
-	mu      sync.Mutex
-	all     map[string]*account
-	uploads int // of all
+	mu  sync.Mutex
+	all map[string]*account
 }
 
 // account is one caller's, over all of their connections.
 type account struct {
 	changes *rate.Limiter // calls that change something
 	frames  *rate.Limiter // see pacedConn
-	uploads int
 }
 
 func newAccounts() *accounts { return &accounts{pace: changesPerSecond, all: map[string]*account{}} }
@@ -49,7 +47,7 @@ func (a *accounts) of(key string) *account {
 // forget drops the accounts that say no more than new ones would.
 func (a *accounts) forget() {
 	for key, one := range a.all {
-		if one.uploads == 0 && one.changes.Tokens() >= changesAtOnce && one.frames.Tokens() >= framesAtOnce {
+		if one.changes.Tokens() >= changesAtOnce && one.frames.Tokens() >= framesAtOnce {
 			delete(a.all, key)
 		}
 	}
@@ -75,27 +73,6 @@ func (a *accounts) change(key string, now time.Time) (wait time.Duration) {
 	return wait
 }
 
-// beginUpload counts an upload until it is over.
-func (a *accounts) beginUpload(key string) (over func(), err error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	one := a.of(key)
-	if one.uploads >= maxUploadsPerCaller || a.uploads >= maxUploads {
-		return nil, &api.Error{
-			Code: codes.ResourceExhausted, Reason: pb.Reason_REASON_TOO_MANY_UPLOADS, RetryAfter: uploadRetry,
-			Message: fmt.Sprintf("%s has %d uploads under way, all callers %d; limits are %d and %d: wait until one is over", key, one.uploads, a.uploads, maxUploadsPerCaller, maxUploads),
-		}
-	}
-	one.uploads++
-	a.uploads++
-	return func() {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		one.uploads--
-		a.uploads--
-	}, nil
-}
-
 // spend refuses a change to whoever asks for too many of them.
 func (s *Server) spend(ctx context.Context, method string) error {
 	c, known := callerOf(ctx)
@@ -118,5 +95,12 @@ func (s *Server) beginUpload(ctx context.Context) (over func(), err error) {
 	if c.almighty(s.owner) {
 		return func() {}, nil
 	}
-	return s.accounts.beginUpload(c.key)
+	over, err = s.uploads.take(c.key, "uploads under way")
+	if err != nil {
+		return nil, &api.Error{
+			Code: codes.ResourceExhausted, Reason: pb.Reason_REASON_TOO_MANY_UPLOADS, RetryAfter: uploadRetry,
+			Message: err.Error() + ": wait until one is over",
+		}
+	}
+	return over, nil
 }

@@ -49,11 +49,6 @@ func TestChangesAreBounded(t *testing.T) {
 // Accounts of callers who are gone are forgotten, those of the busy are not.
 func TestAccountsAreBounded(t *testing.T) {
 	a := newAccounts()
-	over, err := a.beginUpload("pusher")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer over()
 	a.of("changer").changes = rate.NewLimiter(0, changesAtOnce) // never as good as new
 	if a.change("changer", time.Now()) != 0 {
 		t.Fatal("refused")
@@ -65,7 +60,7 @@ func TestAccountsAreBounded(t *testing.T) {
 	if n := len(a.all); n > maxAccounts {
 		t.Errorf("%d accounts", n)
 	}
-	if a.all["pusher"] == nil || a.all["pusher"].uploads != 1 || a.all["changer"] == nil {
+	if a.all["changer"] == nil {
 		t.Error("one that is used was forgotten")
 	}
 }
@@ -149,20 +144,21 @@ func TestUploadsAtOnce(t *testing.T) {
 	cancel()
 	waitFor(t, func() bool { return h.uploads() == 0 })
 
-	a := newAccounts()
+	g := newGate(maxUploads, maxUploadsPerCaller)
 	for i := range maxUploads {
-		if _, err := a.beginUpload(fmt.Sprint(i)); err != nil {
+		if _, err := g.take(fmt.Sprint(i), "uploads"); err != nil {
 			t.Fatal(err)
 		}
 	}
-	_, err = a.beginUpload("one more")
-	wantError(t, err, codes.ResourceExhausted, pb.Reason_REASON_TOO_MANY_UPLOADS)
+	if _, err = g.take("one more", "uploads"); err == nil {
+		t.Error("one more than all may have")
+	}
 }
 
 func (h *host) uploads() int {
-	h.server.accounts.mu.Lock()
-	defer h.server.accounts.mu.Unlock()
-	return h.server.accounts.uploads
+	h.server.uploads.mu.Lock()
+	defer h.server.uploads.mu.Unlock()
+	return h.server.uploads.open
 }
 
 // One source of handshakes leaves places for others.

@@ -51,6 +51,7 @@ type Server struct {
 	gate       *gate // of the local socket
 	network    *gate
 	handshakes *gate
+	uploads    *gate
 	readers    *gate // of the audit record
 	accounts   *accounts
 	refused    atomic.Uint64 // handshakes
@@ -70,6 +71,7 @@ func New(o Options) *Server {
 		gate:       newGate(maxConnections, maxConnectionsPerUser),
 		network:    newGate(maxRemoteConnections, maxConnectionsPerCert),
 		handshakes: newGate(maxHandshakes, maxHandshakesPerSource),
+		uploads:    newGate(maxUploads, maxUploadsPerCaller),
 		readers:    newGate(maxAuditReaders, maxAuditReadersPerCaller),
 		accounts:   newAccounts(),
 	}
