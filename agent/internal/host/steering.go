@@ -123,15 +123,15 @@ func (t *steering) members(g steer.Group) []*os.File {
 }
 
 // Close closes a slot. The programs in force are right before and after it leaves
-// its groups, but a program made from the wrong order in between would not be:
-// the last descriptor is closed and the order changed under one lock.
+// its groups, but a program made from the wrong order in between would not be: it is
+// seen to have left, and the order is changed, under one lock.
 func (t *steering) Close(ctx context.Context, number int, s supervisor.Slot, after steer.Order) error {
 	going := s.(*slot)
 	t.probing.Lock()
 	defer t.probing.Unlock()
 	err := going.dismiss(ctx)
 	t.mu.Lock()
-	going.closeFiles()
+	err = errors.Join(err, socket.Close(ctx, going.targets()))
 	t.closed = number
 	t.order = after.Clone()
 	delete(t.slots, number)

@@ -11,6 +11,7 @@
 //   - queue.go: accept queues and the backlog
 //   - refuse.go: let nobody new in
 //   - quiesce.go: wait until nothing can land on a slot any more
+//   - closed.go: close sockets, also for the kernel
 //   - watchqueue.go: be told when a connection appears on a slot
 //
 // The kernel's tables:
