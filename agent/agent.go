@@ -16,7 +16,9 @@ import (
 
 	"github.com/gracefleet/gracefleet/agent/internal/audit"
 	"github.com/gracefleet/gracefleet/agent/internal/cgroup"
+	"github.com/gracefleet/gracefleet/agent/internal/fetch"
 	"github.com/gracefleet/gracefleet/agent/internal/host"
+	"github.com/gracefleet/gracefleet/agent/internal/registry"
 	"github.com/gracefleet/gracefleet/agent/internal/server"
 	"github.com/gracefleet/gracefleet/agent/internal/socket"
 	"github.com/gracefleet/gracefleet/agent/internal/store"
@@ -48,8 +50,10 @@ type agent struct {
 	cgroups    *cgroup.Tree
 	host       *host.Host
 	supervisor *supervisor.Supervisor
+	fetcher    *fetch.Fetcher
 	rotations  *rotations
 	network    *network // nil without one
+	registrar  *registry.Registrar
 
 	capabilities []server.Capability
 
@@ -59,6 +63,10 @@ type agent struct {
 
 func assemble(c Config) (*agent, error) {
 	signed, err := c.signatures()
+	if err != nil {
+		return nil, err
+	}
+	fetching, err := c.fetching()
 	if err != nil {
 		return nil, err
 	}
@@ -86,6 +94,8 @@ func assemble(c Config) (*agent, error) {
 	a.capabilities = capabilities(cgroupErr)
 	a.supervisor = supervisor.New(a.host, a.store, a.log)
 	a.supervisor.SetSignatures(signed)
+	a.fetcher = fetch.New(a.store, c.Version, fetching)
+	a.registrar = registry.New(a.store.ID(), a.log.Named("registry"))
 	return a, nil
 }
 
@@ -133,10 +143,17 @@ func (a *agent) run(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, l.Close(), n.close())
 	}
+	if n != nil {
+		a.fetcher.SetPeers(n.certs)
+	}
 	policy, err := n.policy(a.config)
+	var entry *registry.Entry
+	if err == nil {
+		entry, err = n.entry(a.config)
+	}
 	var srv *server.Server
 	if err == nil {
-		srv = server.New(server.Options{Supervisor: a.supervisor, Store: a.store, Info: a.info, Policy: policy, Audit: a.audit, Log: a.log.Named("server")})
+		srv = server.New(server.Options{Supervisor: a.supervisor, Store: a.store, Fetcher: a.fetcher, Info: a.info, Policy: policy, Audit: a.audit, Log: a.log.Named("server")})
 		a.supervisor.OnForged(srv.Forged)
 		err = a.restore(ctx)
 	}
@@ -154,6 +171,8 @@ func (a *agent) run(ctx context.Context) error {
 	var tidied sync.WaitGroup
 	tidied.Go(func() { a.follow(serving, n, srv) })
 	tidied.Go(func() { a.housekeeping(serving) })
+	a.registrar.Set(entry)
+	tidied.Go(func() { a.registrar.Run(serving) })
 	if figures != nil {
 		tidied.Go(func() { a.serveMetrics(serving, figures, srv) })
 	}
@@ -241,7 +260,7 @@ func (a *agent) info() server.Info {
 	return server.Info{
 		Host: hostname, Version: a.config.Version, StateID: a.store.ID(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
 		Kernel: kernelRelease(), Started: a.started, PID: os.Getpid(), Capabilities: a.capabilities,
-		Degraded: append(slices.Clone(a.degraded), a.network.warnings()...), StateDir: a.config.StateDir, RuntimeDir: a.config.RuntimeDir,
+		Degraded: slices.Concat(a.degraded, a.network.warnings(), a.unregistered()), StateDir: a.config.StateDir, RuntimeDir: a.config.RuntimeDir,
 		Network: a.network.info(),
 	}
 }

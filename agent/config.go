@@ -14,6 +14,8 @@ import (
 
 	"github.com/gracefleet/gracefleet/agent/internal/access"
 	"github.com/gracefleet/gracefleet/agent/internal/certs"
+	"github.com/gracefleet/gracefleet/agent/internal/fetch"
+	"github.com/gracefleet/gracefleet/agent/internal/registry"
 	"github.com/gracefleet/gracefleet/agent/internal/signatures"
 )
 
@@ -33,10 +35,13 @@ type Config struct {
 	// Access says who may do what.
 	Access Access `yaml:"access"`
 	Limits Limits `yaml:"limits"`
+	Fetch  Fetch  `yaml:"fetch"`
 	// RequireSignature are globs of services that run signed artifacts alone.
 	RequireSignature []string `yaml:"require_signature"`
 	// SigningKeys are those whose signatures count for that.
 	SigningKeys []signatures.Key `yaml:"signing_keys"`
+	// Registry is where clients find the host; the zero value registers it nowhere.
+	Registry registry.Options `yaml:"registry"`
 	// StopServices drains every service when the agent is told to end, as for
 	// PID 1 of a container. By default services stay.
 	StopServices bool `yaml:"stop_services"`
@@ -44,8 +49,8 @@ type Config struct {
 	// next agent starts the services again.
 	Drain bool `yaml:"-"`
 
-	// File is where the configuration came from; Access, RequireSignature and
-	// SigningKeys are read anew when it changes. Empty without one.
+	// File is where the configuration came from; Access, Fetch, RequireSignature,
+	// SigningKeys and Registry are read anew when it changes. Empty without one.
 	File string `yaml:"-"`
 	// ShimBinary is graced-shim; by default the one beside the agent.
 	ShimBinary string `yaml:"-"`
@@ -61,6 +66,16 @@ type TLS struct {
 	// Renew is HOST:PORT of the CA that renews certificate and revocation list, as
 	// gracectl cert serve. Empty leaves the files to somebody else.
 	Renew string `yaml:"renew"`
+}
+
+// Fetch is from where the agent fetches artifacts by itself; by default it does not.
+type Fetch struct {
+	// From are https URLs that end in a slash: what is below one may be fetched.
+	From []string `yaml:"from"`
+	// CA is a file of issuers that count for that beside the system's.
+	CA string `yaml:"ca"`
+	// Seeds lets it fetch from other agents, those that whoever may push names.
+	Seeds bool `yaml:"seeds"`
 }
 
 // Access is the policy of a host, as its administrator writes it.
@@ -87,6 +102,15 @@ func (a Access) policy() *access.Policy {
 // signatures is the policy of which services run signed artifacts alone.
 func (c *Config) signatures() (*signatures.Policy, error) {
 	p, err := signatures.New(c.RequireSignature, c.SigningKeys, runtime.GOOS+"/"+runtime.GOARCH)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", c.name(), err)
+	}
+	return p, nil
+}
+
+// fetching is the policy of what the agent fetches by itself.
+func (c *Config) fetching() (*fetch.Policy, error) {
+	p, err := fetch.NewPolicy(c.Fetch.From, c.Fetch.CA, c.Fetch.Seeds)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", c.name(), err)
 	}

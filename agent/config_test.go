@@ -3,8 +3,11 @@ package agent
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/gracefleet/gracefleet/agent/internal/fetch"
 )
 
 func TestDeployedSampleIsUnderstood(t *testing.T) {
@@ -25,7 +28,7 @@ func TestDeployedSampleIsRightWhenUncommented(t *testing.T) {
 	for line := range strings.Lines(string(text)) {
 		bare := strings.TrimPrefix(strings.TrimPrefix(line, "#"), " ")
 		switch {
-		case strings.HasPrefix(bare, "listen:"), strings.HasPrefix(bare, "tls:"), strings.HasPrefix(bare, "access:"), strings.HasPrefix(bare, "require_signature:"), strings.HasPrefix(bare, "signing_keys:"):
+		case strings.HasPrefix(bare, "fetch:"), strings.HasPrefix(bare, "listen:"), strings.HasPrefix(bare, "tls:"), strings.HasPrefix(bare, "registry:"), strings.HasPrefix(bare, "access:"), strings.HasPrefix(bare, "require_signature:"), strings.HasPrefix(bare, "signing_keys:"):
 			within = true
 		case !strings.HasPrefix(line, "#"):
 			within = false
@@ -45,6 +48,12 @@ func TestDeployedSampleIsRightWhenUncommented(t *testing.T) {
 	}
 	if p, err := c.signatures(); err != nil || !p.Required("web") || len(c.SigningKeys) != 2 {
 		t.Errorf("signatures: %v in %+v", err, c.SigningKeys)
+	}
+	if p, err := c.fetching(); err != nil || reflect.DeepEqual(p, &fetch.Policy{}) || len(c.Fetch.From) != 1 {
+		t.Errorf("fetch: %v in %+v", err, c.Fetch)
+	}
+	if e, err := c.Registry.Entry("web-1", "spiffe://example.org/gracefleet/agent/web-1", "web-1:7443"); err != nil || e == nil {
+		t.Errorf("registry: %v in %+v", err, c.Registry)
 	}
 	if c.Listen == "" || c.TLS.Complete() != nil || len(c.Access.Roles) != 2 || len(c.Access.Certificates) != 1 {
 		t.Errorf("it says %+v", c)

@@ -6,6 +6,7 @@
 //   - agent.go: Run
 //   - listen.go: the local socket
 //   - network.go: the agent on the network, and who may do what there
+//   - registry.go: where clients find the agent
 //   - metrics.go: figures for Prometheus
 //   - housekeeping.go: what is tidied up in the background
 //   - orphans.go: what falls to the first process of a container

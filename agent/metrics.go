@@ -30,7 +30,7 @@ func (a *agent) figures(srv *server.Server) metrics.Figures {
 	i, c := a.info(), srv.Counts()
 	f := metrics.Figures{
 		Version: i.Version, Degraded: len(i.Degraded), Refused: c.Refused,
-		Connections: map[string]int{"local": c.Local},
+		Connections: map[string]int{"local": c.Local}, RegistryContact: a.registrar.State().Contact,
 	}
 	if n := i.Network; n != nil {
 		f.NotAfter = map[string]time.Time{"agent": n.NotAfter, "ca": n.CANotAfter, "crl": n.CRLNextUpdate}

@@ -15,6 +15,8 @@ import (
 
 	"github.com/gracefleet/gracefleet/agent/internal/access"
 	"github.com/gracefleet/gracefleet/agent/internal/certs"
+	"github.com/gracefleet/gracefleet/agent/internal/fetch"
+	"github.com/gracefleet/gracefleet/agent/internal/registry"
 	"github.com/gracefleet/gracefleet/agent/internal/server"
 	"github.com/gracefleet/gracefleet/agent/internal/signatures"
 	"github.com/gracefleet/gracefleet/api"
@@ -240,11 +242,12 @@ func modified(path string) (at time.Time) {
 	return at
 }
 
-// readPolicies lets changed permissions, and a change of whose signatures count,
-// hold. A file that cannot be read, or is wrong, leaves those of before in force.
+// readPolicies lets changed permissions, and a change of whose signatures count, of
+// what may be fetched or of where the host is registered, hold. A file that cannot be
+// read, or is wrong, leaves those of before in force.
 func (a *agent) readPolicies(n *network, srv *server.Server) {
 	next := a.config
-	next.Access, next.RequireSignature, next.SigningKeys = Access{}, nil, nil
+	next.Access, next.Fetch, next.RequireSignature, next.SigningKeys, next.Registry = Access{}, Fetch{}, nil, nil, registry.Options{}
 	err := ReadConfig(a.config.File, true, &next)
 	var p *access.Policy
 	if err == nil {
@@ -254,13 +257,26 @@ func (a *agent) readPolicies(n *network, srv *server.Server) {
 	if err == nil {
 		signed, err = next.signatures()
 	}
+	var fetching *fetch.Policy
+	if err == nil {
+		fetching, err = next.fetching()
+	}
+	var entry *registry.Entry
+	if err == nil {
+		entry, err = n.entry(next)
+	}
 	if err != nil {
-		a.log.Error("the changed configuration cannot be used: the permissions and signing keys of before stay in force", "error", err)
+		a.log.Error("the changed configuration cannot be used: what held before stays in force: permissions, signing keys, and what may be fetched", "error", err)
 		return
 	}
+	a.registrar.Set(entry)
 	if !reflect.DeepEqual(signed, a.supervisor.Signatures()) {
 		a.supervisor.SetSignatures(signed)
 		a.log.Info("signing keys, and what requires a signature, were read anew", "file", a.config.File)
+	}
+	if !reflect.DeepEqual(fetching, a.fetcher.Policy()) {
+		a.fetcher.SetPolicy(fetching)
+		a.log.Info("what may be fetched was read anew", "file", a.config.File)
 	}
 	if reflect.DeepEqual(p, srv.Policy()) {
 		return // watches would end for nothing

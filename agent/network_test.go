@@ -15,6 +15,8 @@ import (
 
 	"github.com/gracefleet/gracefleet/agent/internal/access"
 	"github.com/gracefleet/gracefleet/agent/internal/certs"
+	"github.com/gracefleet/gracefleet/agent/internal/fetch"
+	"github.com/gracefleet/gracefleet/agent/internal/registry"
 	"github.com/gracefleet/gracefleet/agent/internal/server"
 	"github.com/gracefleet/gracefleet/agent/internal/supervisor"
 	"github.com/gracefleet/gracefleet/internal/certstest"
@@ -128,9 +130,10 @@ func TestDefaultGroup(t *testing.T) {
 // A changed file holds at once; a wrong one changes nothing.
 func TestReadPolicies(t *testing.T) {
 	path := configFile(t, "access: {roles: {ci: {may: [read]}}}")
-	a := &agent{config: Config{File: path}, log: hclog.NewNullLogger()}
+	a := &agent{config: Config{File: path}, log: hclog.NewNullLogger(), registrar: registry.New("id", hclog.NewNullLogger())}
 	a.supervisor = supervisor.New(nil, nil, a.log)
 	defer a.supervisor.Close()
+	a.fetcher = fetch.New(nil, "", &fetch.Policy{})
 	srv := server.New(server.Options{Policy: &access.Policy{}, Log: a.log})
 	read := func(yaml string) *access.Policy {
 		t.Helper()
@@ -173,6 +176,17 @@ func TestReadPolicies(t *testing.T) {
 	}
 	if p := read(""); len(p.Roles) != 0 || a.supervisor.Signatures().Required("web") {
 		t.Errorf("what was taken out is still there: %v", p.Roles)
+	}
+	read("fetch: {from: [https://h/releases/]}")
+	allowed := a.fetcher.Policy()
+	if reflect.DeepEqual(allowed, &fetch.Policy{}) {
+		t.Error("what may be fetched holds only from the next start")
+	}
+	if read("fetch: {from: [https://h/releases/, http://h/]}"); a.fetcher.Policy() != allowed {
+		t.Error("a wrong file has changed what may be fetched")
+	}
+	if read(""); !reflect.DeepEqual(a.fetcher.Policy(), &fetch.Policy{}) {
+		t.Error("what was taken out may still be fetched")
 	}
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
@@ -252,7 +266,7 @@ func TestHalfAFileIsNotRead(t *testing.T) {
 	write(whole, 1)
 	synctest.Test(t, func(t *testing.T) {
 		log := hclog.NewNullLogger()
-		a := &agent{config: Config{File: path}, log: log, supervisor: supervisor.New(nil, nil, log)}
+		a := &agent{config: Config{File: path}, log: log, supervisor: supervisor.New(nil, nil, log), fetcher: fetch.New(nil, "", &fetch.Policy{}), registrar: registry.New("id", log)}
 		defer a.supervisor.Close()
 		srv := server.New(server.Options{Policy: &access.Policy{}, Log: log})
 		ctx, cancel := context.WithCancel(t.Context())
@@ -293,7 +307,7 @@ func TestChangedWhileTheAgentStarts(t *testing.T) {
 	path := configFile(t, "require_signature: [web]\n") // the configuration is of before
 	synctest.Test(t, func(t *testing.T) {
 		log := hclog.NewNullLogger()
-		a := &agent{config: Config{File: path}, log: log, supervisor: supervisor.New(nil, nil, log)}
+		a := &agent{config: Config{File: path}, log: log, supervisor: supervisor.New(nil, nil, log), fetcher: fetch.New(nil, "", &fetch.Policy{}), registrar: registry.New("id", log)}
 		defer a.supervisor.Close()
 		srv := server.New(server.Options{Policy: &access.Policy{}, Log: log})
 		ctx, cancel := context.WithCancel(t.Context())

@@ -20,6 +20,9 @@ const MaxChunk = 512 << 10
 // MaxAnswer is the largest message in bytes that an agent sends.
 const MaxAnswer = 16 << 20
 
+// readBuffer is as large as answers usually are; larger ones are read past it.
+const readBuffer = 4 << 10
+
 // Dial prepares a connection to the agent at a target, "unix:PATH" or
 // "unix:///PATH". It does not wait for the agent: the first call does, and
 // fails with UNAVAILABLE when there is none. Options come after the defaults.
@@ -62,6 +65,8 @@ func defaults() []grpc.DialOption {
 		grpc.WithDefaultServiceConfig(RetryServiceConfig),
 		grpc.WithChainUnaryInterceptor(ensureRequestID, waitAsTold),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxAnswer)),
+		// Most connections of a client wait: a thousand would have 32 MiB for that.
+		grpc.WithReadBufferSize(readBuffer),
 		// Above the server's enforcement minimum of 10 s.
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
 		// An agent that restarts is away for some 100 ms.

@@ -10,7 +10,7 @@
 // Files of this package:
 //
 //   - dial.go: connections, their limits and keepalive
-//   - tls.go: connections over the network, by mutual TLS
+//   - tls.go: connections over the network, by mutual TLS; Dialer makes many
 //   - authority.go: the CA of agents, for those who join and renew
 //   - retry.go: which calls are repeated when an agent is away, and why that is safe
 //   - errors.go: codes, reasons and field violations on their way to and from gRPC

@@ -8,6 +8,8 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -16,7 +18,7 @@ import (
 // TLS is how a client proves who it is, and knows the agent.
 type TLS struct {
 	// CertFile and KeyFile are the client's, PEM. They are read for each connection,
-	// so a renewed certificate needs no new client.
+	// by a Dialer now and then, so a renewed certificate needs no new client.
 	CertFile, KeyFile string
 	// CAFile holds the certificates of those who issue agents', PEM.
 	CAFile string
@@ -29,11 +31,43 @@ type TLS struct {
 // DialTLS prepares a connection to the agent at HOST:PORT, with mutual TLS 1.3.
 // Otherwise it is as Dial.
 func DialTLS(target string, t TLS, options ...grpc.DialOption) (*grpc.ClientConn, error) {
+	d := Dialer{tls: t}
+	return d.Dial(target, t.AgentID, options...)
+}
+
+// Dialer prepares connections to many agents, as one client. It is safe for concurrent
+// use.
+type Dialer struct {
+	tls  TLS
+	keep time.Duration // how long what was read counts
+
+	mu   sync.Mutex
+	read time.Time
+	last proofs
+}
+
+// proofs are what the files of a client hold.
+type proofs struct {
+	pair  *tls.Certificate
+	roots *x509.CertPool
+}
+
+// keepProofs is soon enough for a certificate that was renewed: the one before is good
+// for longer.
+const keepProofs = time.Minute
+
+// NewDialer is a client by these files, which it reads once a minute at most: to parse
+// them for each connection is a tenth of what that costs. The AgentID of t is not used.
+func NewDialer(t TLS) *Dialer { return &Dialer{tls: t, keep: keepProofs} }
+
+// Dial is as DialTLS, with the identity that the agent must have; empty means that its
+// certificate must be for the host of the address.
+func (d *Dialer) Dial(target, agentID string, options ...grpc.DialOption) (*grpc.ClientConn, error) {
 	host, _, err := net.SplitHostPort(target)
 	if err != nil || host == "" {
 		return nil, fmt.Errorf("agent %q: want unix:PATH or HOST:PORT, such as web-1.example.org:7443", target)
 	}
-	config, err := t.config(host)
+	config, err := d.config(host, agentID)
 	if err != nil {
 		return nil, fmt.Errorf("agent %s: %w", target, err)
 	}
@@ -46,40 +80,64 @@ func DialTLS(target string, t TLS, options ...grpc.DialOption) (*grpc.ClientConn
 	return conn, nil
 }
 
-func (t TLS) config(host string) (*tls.Config, error) {
+// proofs are read anew when they are too old. What could not be read is tried again.
+func (d *Dialer) proofs() (proofs, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.last.pair != nil && time.Since(d.read) < d.keep {
+		return d.last, nil
+	}
+	p, err := d.tls.proofs()
+	if err != nil {
+		return proofs{}, err
+	}
+	d.last, d.read = p, time.Now()
+	return p, nil
+}
+
+func (t TLS) proofs() (proofs, error) {
 	for _, required := range []struct{ flag, file string }{{"--tls-cert", t.CertFile}, {"--tls-key", t.KeyFile}, {"--tls-ca", t.CAFile}} {
 		if required.file == "" {
-			return nil, fmt.Errorf("%s is missing: over the network --tls-cert, --tls-key and --tls-ca are needed (gracectl cert issue makes the files)", required.flag)
+			return proofs{}, fmt.Errorf("%s is missing: over the network --tls-cert, --tls-key and --tls-ca are needed (gracectl cert issue makes the files)", required.flag)
 		}
 	}
-	if _, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile); err != nil {
-		return nil, fmt.Errorf("--tls-cert %s with --tls-key %s: %w", t.CertFile, t.KeyFile, err)
+	pair, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
+	if err != nil {
+		return proofs{}, fmt.Errorf("--tls-cert %s with --tls-key %s: %w", t.CertFile, t.KeyFile, err)
 	}
 	pem, err := os.ReadFile(t.CAFile)
 	if err != nil {
-		return nil, fmt.Errorf("--tls-ca: %w", err)
+		return proofs{}, fmt.Errorf("--tls-ca: %w", err)
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("--tls-ca %s holds no certificate in PEM form", t.CAFile)
+		return proofs{}, fmt.Errorf("--tls-ca %s holds no certificate in PEM form", t.CAFile)
+	}
+	return proofs{&pair, roots}, nil
+}
+
+func (d *Dialer) config(host, agentID string) (*tls.Config, error) {
+	now, err := d.proofs()
+	if err != nil {
+		return nil, err
 	}
 	config := &tls.Config{
-		MinVersion: tls.VersionTLS13, RootCAs: roots, ServerName: host,
+		MinVersion: tls.VersionTLS13, RootCAs: now.roots, ServerName: host,
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			pair, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
-			return &pair, err
+			renewed, err := d.proofs()
+			return renewed.pair, err
 		},
 	}
-	if t.AgentID == "" {
+	if agentID == "" {
 		config.VerifyConnection = func(state tls.ConnectionState) error { return isAgent(state.PeerCertificates[0]) }
 		return config, nil
 	}
-	if !strings.HasPrefix(t.AgentID, "spiffe://") || !strings.Contains(t.AgentID, agentPath) {
-		return nil, fmt.Errorf("agent id %q: want spiffe://TRUST-DOMAIN/gracefleet/agent/NAME", t.AgentID)
+	if !strings.HasPrefix(agentID, "spiffe://") || !strings.Contains(agentID, agentPath) {
+		return nil, fmt.Errorf("agent id %q: want spiffe://TRUST-DOMAIN/gracefleet/agent/NAME", agentID)
 	}
 	// The name is not looked at, the rest is: chain, dates, purpose, and the identity.
 	config.InsecureSkipVerify = true
-	config.VerifyConnection = func(state tls.ConnectionState) error { return verifyID(state.PeerCertificates, roots, t.AgentID) }
+	config.VerifyConnection = func(state tls.ConnectionState) error { return verifyID(state.PeerCertificates, now.roots, agentID) }
 	return config, nil
 }
 

@@ -163,3 +163,54 @@ func TestRenewedCertificateIsUsed(t *testing.T) {
 		t.Errorf("the standing connection: %v", err)
 	}
 }
+
+// A Dialer reads its files for many connections, and what it could not read again.
+func TestDialerReadsItsFilesOnce(t *testing.T) {
+	ca := certstest.NewCA(t)
+	port := serveTLS(t, ca, ca.Agent("web-1").Pair(t))
+	files := ca.ClientFiles("operator", "alice")
+	away := files.Key + ".away"
+	if err := os.Rename(files.Key, away); err != nil {
+		t.Fatal(err)
+	}
+	d := api.NewDialer(api.TLS{CertFile: files.Cert, KeyFile: files.Key, CAFile: files.CA})
+	if _, err := d.Dial("localhost:"+port, ""); err == nil || !strings.Contains(err.Error(), "--tls-key "+files.Key) {
+		t.Errorf("without a key: %v", err)
+	}
+	if err := os.Rename(away, files.Key); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		conn, err := d.Dial("localhost:"+port, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_, err = gracefleetv1.NewSupervisorServiceClient(conn).StopService(t.Context(), &gracefleetv1.StopServiceRequest{Name: "web"})
+		if err != nil {
+			t.Errorf("a call: %v", err)
+		}
+		_ = os.Remove(files.Key)
+	}
+}
+
+// Whom a Dialer reaches is said for each connection.
+func TestDialerKnowsAgents(t *testing.T) {
+	ca := certstest.NewCA(t)
+	port := serveTLS(t, ca, ca.Agent("web-1").Pair(t))
+	files := ca.ClientFiles("operator", "alice")
+	d := api.NewDialer(api.TLS{CertFile: files.Cert, KeyFile: files.Key, CAFile: files.CA})
+	for agent, known := range map[string]bool{"web-1": true, "web-2": false} {
+		conn, err := d.Dial("localhost:"+port, "spiffe://example.org/gracefleet/agent/"+agent)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		_, err = gracefleetv1.NewSupervisorServiceClient(conn).StopService(ctx, &gracefleetv1.StopServiceRequest{Name: "web"})
+		if (err == nil) != known {
+			t.Errorf("%s: %v", agent, err)
+		}
+	}
+}

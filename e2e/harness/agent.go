@@ -93,15 +93,21 @@ func start(t testing.TB, binary string, p place, flags []string) *Agent {
 
 func startIn(t testing.TB, binary string, p place, runtime string, flags []string) *Agent {
 	t.Helper()
+	a := prepare(t, binary, p, runtime, flags)
+	t.Cleanup(a.cleanup)
+	a.start(t)
+	return a
+}
+
+// prepare is an agent that has not started.
+func prepare(t testing.TB, binary string, p place, runtime string, flags []string) *Agent {
+	t.Helper()
 	// In /tmp, since the path of a unix socket has at most 107 bytes.
 	dir := folder(t, "/tmp")
 	if runtime == "" {
 		runtime = filepath.Join(dir, "r")
 	}
-	a := &Agent{Dir: dir, RuntimeDir: runtime, Socket: filepath.Join(runtime, "graced.sock"), binary: binary, t: t, flags: flags, place: p}
-	t.Cleanup(a.cleanup)
-	a.start(t)
-	return a
+	return &Agent{Dir: dir, RuntimeDir: runtime, Socket: filepath.Join(runtime, "graced.sock"), binary: binary, t: t, flags: flags, place: p}
 }
 
 func folder(t testing.TB, parent string) string {
@@ -119,11 +125,19 @@ func folder(t testing.TB, parent string) string {
 // start runs graced and returns when it says that it is ready.
 func (a *Agent) start(t testing.TB) {
 	t.Helper()
+	if err := a.begin(t); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// begin is start for goroutines beside the test's own.
+func (a *Agent) begin(t testing.TB) error {
+	t.Helper()
 	path := filepath.Join(a.Dir, "notify")
 	os.Remove(path) // of the agent before
 	notify, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram", Name: path})
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	a.cmd = exec.Command(a.binary, append([]string{
 		"--state-dir", filepath.Join(a.Dir, "s"), "--runtime-dir", a.RuntimeDir, "--log-level", "debug",
@@ -136,7 +150,7 @@ func (a *Agent) start(t testing.TB) {
 		a.place(t, a, path)
 	}
 	if err := a.cmd.Start(); err != nil {
-		t.Fatal(err)
+		return err
 	}
 	ended, cmd := make(chan error, 1), a.cmd
 	a.ended = ended
@@ -146,16 +160,20 @@ func (a *Agent) start(t testing.TB) {
 		notify.Close() // nobody will be ready
 	}()
 	if err := notify.SetReadDeadline(time.Now().Add(startLimit)); err != nil {
-		t.Fatal(err)
+		return err
 	}
 	buf := make([]byte, 4096)
 	if _, err := notify.Read(buf); err != nil {
-		t.Fatalf("the agent is not ready: %v\n%s", err, a.log.String())
+		return fmt.Errorf("the agent is not ready: %w\n%s", err, a.log.String())
 	}
+	return nil
 }
 
 // PID is the agent's process id.
 func (a *Agent) PID() int { return a.cmd.Process.Pid }
+
+// Memory is how much the agent's process takes now, in bytes; 0 when that is not known.
+func (a *Agent) Memory() int64 { return resident(a.PID()) }
 
 // Log is all that the agent has said.
 func (a *Agent) Log() string { return a.log.String() }
@@ -209,7 +227,9 @@ func (a *Agent) cleanup() {
 	t.Helper()
 	// An agent that the test killed is needed once more, to end the services.
 	if a.cmd != nil && !a.running() {
-		a.start(t)
+		if err := a.begin(t); err != nil {
+			t.Errorf("cleaning up: %v", err)
+		}
 	}
 	if a.running() {
 		a.deleteAll(t)

@@ -3,6 +3,7 @@
 package harness
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"os/exec"
@@ -40,6 +41,16 @@ func Program(t testing.TB, name, version string) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// Digest is how agents name a program that was built.
+func Digest(t testing.TB, path string) string {
+	t.Helper()
+	program, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("sha256:%x", sha256.Sum256(program))
 }
 
 func programs(t testing.TB) string {

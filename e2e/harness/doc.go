@@ -22,6 +22,14 @@
 //   - log.go: what the agents said, and what they must never say
 //   - ctl.go: gracectl
 //   - authority.go: the CA of agents and clients
+//   - network.go: machines on two switches, whose cables can be pulled
+//   - fleet.go: hosts on them, each with an agent
+//   - driver.go: operators of a fleet, and running.go: commands under way
+//   - clients.go: the users of a fleet
+//   - settled.go: what a rollout reported, and whether it is true
+//   - etcd.go: an etcd
+//   - simulator.go: thousands of agents on pretended machines
+//   - cost.go: what a command took of the machine
 //   - watch.go: the API: status, and waiting for one
 //   - port.go: free ports
 //   - leftover.go: processes, cgroups and listeners that should be gone

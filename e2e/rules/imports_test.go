@@ -10,8 +10,10 @@ import (
 var mechanism = []string{
 	module + "/agent/internal/audit",
 	module + "/agent/internal/cgroup",
+	module + "/agent/internal/fetch",
 	module + "/agent/internal/listen",
 	module + "/agent/internal/probe",
+	module + "/agent/internal/registry",
 	module + "/agent/internal/shim",
 	module + "/agent/internal/socket",
 	module + "/agent/internal/store",
@@ -45,17 +47,17 @@ var forbidden = []struct {
 		why:     "package agent passes it in as an interface",
 	},
 	{
-		// Artifacts, logs and the audit record go straight from the disk to the wire.
+		// Artifacts, logs and the audit record go straight between the disk and the wire.
 		in: []string{"agent/internal/server"},
 		imports: slices.DeleteFunc(slices.Clone(mechanism), func(path string) bool {
-			return path == module+"/agent/internal/store" || path == module+"/agent/internal/audit"
+			return path == module+"/agent/internal/store" || path == module+"/agent/internal/audit" || path == module+"/agent/internal/fetch"
 		}),
 		why: "package agent passes it in as an interface",
 	},
 	{
 		in: []string{
-			"agent/internal/access", "agent/internal/audit", "agent/internal/certs", "agent/internal/cgroup", "agent/internal/lifecycle", "agent/internal/listen", "agent/internal/probe",
-			"agent/internal/service", "agent/internal/shim", "agent/internal/signatures", "agent/internal/socket", "agent/internal/steer", "agent/internal/store", "agent/internal/trust",
+			"agent/internal/access", "agent/internal/audit", "agent/internal/certs", "agent/internal/cgroup", "agent/internal/claim", "agent/internal/fetch", "agent/internal/lifecycle", "agent/internal/listen", "agent/internal/probe",
+			"agent/internal/registry", "agent/internal/service", "agent/internal/shim", "agent/internal/signatures", "agent/internal/socket", "agent/internal/steer", "agent/internal/store", "agent/internal/trust",
 		},
 		imports: []string{module + "/agent/internal/supervisor", module + "/agent/internal/server"},
 		why:     "imports go downward",
@@ -67,7 +69,7 @@ var forbidden = []struct {
 	},
 	{
 		in: []string{
-			"agent/internal/access", "agent/internal/audit", "agent/internal/certs", "agent/internal/cgroup", "agent/internal/lifecycle", "agent/internal/listen", "agent/internal/probe",
+			"agent/internal/access", "agent/internal/audit", "agent/internal/certs", "agent/internal/cgroup", "agent/internal/claim", "agent/internal/fetch", "agent/internal/lifecycle", "agent/internal/listen", "agent/internal/probe",
 			"agent/internal/service", "agent/internal/shim", "agent/internal/signatures", "agent/internal/socket", "agent/internal/steer", "agent/internal/store", "agent/internal/trust",
 			"agent/internal/supervisor", "agent/graced-shim", "runtime",
 		},

@@ -16,6 +16,7 @@ var pure = []struct {
 	own []string // packages of this module that it may import
 }{
 	{dir: "agent/internal/access", own: []string{module + "/internal/identity"}},
+	{dir: "agent/internal/claim", own: []string{module + "/agent/internal/lifecycle", module + "/agent/internal/service"}},
 	{dir: "agent/internal/lifecycle"},
 	{dir: "ctl/rollout"},
 	{dir: "agent/internal/service", own: []string{module + "/internal/handover"}},
@@ -24,6 +25,7 @@ var pure = []struct {
 	{dir: "agent/internal/signatures", own: []string{module + "/internal/statement"}},
 	{dir: "internal/handover"},
 	{dir: "internal/identity"},
+	{dir: "internal/link"},
 	{dir: "internal/statement"},
 	{dir: "agent/internal/steer", own: []string{module + "/agent/internal/service"}},
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/gracefleet/gracefleet/internal/identity"
 )
 
 // Mapping gives a role to certificates of an organisation that has its own forms
@@ -38,6 +40,16 @@ func showable(name string) bool {
 type Identity struct {
 	Name string // how it is shown
 	Role string
+}
+
+// IdentifyAgent reads the certificate of an agent of the same trust domain, whose chain
+// was verified.
+func (p *Policy) IdentifyAgent(c *x509.Certificate) (identity.ID, error) {
+	id, err := AgentID(c)
+	if err == nil && id.TrustDomain != p.TrustDomain {
+		err = fmt.Errorf("%s is of another trust domain than this agent's, %q", id, p.TrustDomain)
+	}
+	return id, err
 }
 
 // Identify reads a certificate whose chain was verified. One with a SPIFFE

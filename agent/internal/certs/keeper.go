@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+
+	"github.com/gracefleet/gracefleet/internal/identity"
 )
 
 // lookEvery is how often the files are looked at: a change of a link, as secrets
@@ -122,4 +124,16 @@ func (k *Keeper) Config() *tls.Config {
 		return now, nil
 	}
 	return first
+}
+
+// Toward is for a connection to another agent, which proves its identity, whatever its
+// address is, as this one does. Both have to count now.
+func (k *Keeper) Toward(agent identity.ID, protocol string) *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13, NextProtos: []string{protocol}, SessionTicketsDisabled: true,
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &k.now.Load().own, nil },
+		// An address is no identity: VerifyConnection has all that is verified.
+		InsecureSkipVerify: true, //nolint:gosec // see VerifyConnection
+		VerifyConnection:   func(state tls.ConnectionState) error { return k.verifyAgent(state, agent, protocol) },
+	}
 }

@@ -17,14 +17,15 @@ import (
 // Quiesce waits until nothing more reaches the slot.
 func (s *slot) Quiesce(ctx context.Context) error { return socket.Quiesce(ctx, s.targets()) }
 
-// Handshaken waits until the handshakes that are under way have ended.
+// Handshaken waits until the handshakes that are under way have ended, and nothing is
+// in a queue: also what has ended its handshake while they were listed.
 func (s *slot) Handshaken(ctx context.Context) error {
 	targets := s.targets()
 	since, err := socket.Handshakes(ctx, targets)
 	if err != nil {
 		return err
 	}
-	for len(since) > 0 {
+	for {
 		n, err := socket.Pending(ctx, targets, since)
 		if err != nil || n == 0 {
 			return err
@@ -33,7 +34,6 @@ func (s *slot) Handshaken(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
 }
 
 // handshakePoll: the kernel has no event for the end of a handshake.

@@ -44,6 +44,12 @@ func (h *Host) Vet(_ context.Context, spec service.Spec) (version string, err er
 	return a.Labels[service.VersionLabel], nil
 }
 
+// Holds says whether an artifact is stored.
+func (h *Host) Holds(digest string) bool {
+	_, err := h.store.GetArtifact(digest)
+	return err == nil
+}
+
 // vetSecrets reads what the program will be given of the host, and keeps nothing.
 func (h *Host) vetSecrets(spec service.Spec) error {
 	if spec.EnvFile != "" {

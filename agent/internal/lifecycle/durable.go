@@ -22,13 +22,14 @@ type upgradeKey struct {
 	state UpgradeState
 	step  int
 	hold  bool
+	soaks bool
 }
 
 func durableUpgrade(u *Upgrade) upgradeKey {
 	if u == nil {
 		return upgradeKey{}
 	}
-	return upgradeKey{u.ID, u.State, u.Step, u.HoldDone}
+	return upgradeKey{u.ID, u.State, u.Step, u.HoldDone, u.Plan.HoldSoak}
 }
 
 // GivesBack says whether b takes new connections from a generation that has yet

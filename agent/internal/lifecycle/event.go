@@ -15,6 +15,8 @@ const (
 	EndOldest                        // tell the oldest draining generation to end
 	LetGo                            // give up an adopted program, which runs on: Message
 	HaltOwn                          // halt, and give up an adopted program: the host goes down
+	HoldSoak                         // have the soak end by Promote alone
+	FreeSoak                         // have it end by its timer again
 )
 
 // Facts. Those about a generation or instance that is no longer there change

@@ -34,6 +34,7 @@ func worlds() []world {
 		{"at once, signal, restarts", base, Plan{}, early},
 		{"at once, patient, no restarts", base, Plan{}, late},
 		{"soak, patient, restarts", base, Plan{Soak: 1}, late},
+		{"held soak, signal, restarts", base, Plan{Soak: 1, HoldSoak: true}, late},
 		{"steps, signal, restarts", base, steps, late},
 		{"steps, patient, no restarts", base, steps, early},
 		{"alone, patient, restarts", base, Plan{}, late},
@@ -144,6 +145,9 @@ func (w world) questions(s State) []Event {
 		begin.Kind, begin.Plan = KindAdopt, Plan{}
 		out = append(out, begin, Event{Type: LetGo}, Event{Type: HaltOwn})
 	}
+	if w.plan.HoldSoak {
+		out = append(out, Event{Type: HoldSoak}, Event{Type: FreeSoak})
+	}
 	for _, g := range s.Generations {
 		back := begin
 		back.Kind, back.Plan, back.Target = KindRollback, Plan{}, g.Number
@@ -212,7 +216,7 @@ type mark struct {
 		state               UpgradeState
 		from, to, target    int
 		step, saw           int
-		held                bool
+		held, soakHeld      bool
 		phaseEnd, stepLimit Time
 	}
 }
@@ -232,7 +236,7 @@ func key(s State) mark {
 	if u := s.Upgrade; u != nil {
 		k := &m.upgrade
 		k.kind, k.state, k.from, k.to, k.target = u.Kind, u.State, u.From, u.To, u.Target
-		k.step, k.held, k.phaseEnd, k.stepLimit = u.Step, u.HoldDone, u.PhaseEnd, u.StepLimit
+		k.step, k.held, k.soakHeld, k.phaseEnd, k.stepLimit = u.Step, u.HoldDone, u.Plan.HoldSoak, u.PhaseEnd, u.StepLimit
 		for _, n := range u.StepSaw {
 			k.saw = 2*k.saw + n
 		}
@@ -399,6 +403,9 @@ func wish(s *State) (Event, bool) {
 	}
 	if next := s.Timer(); next != 0 {
 		return Event{Type: Tick, At: next}, true
+	}
+	if s.Upgrading() && s.Upgrade.Plan.HoldSoak {
+		return Event{Type: FreeSoak, At: now}, true
 	}
 	return Event{}, false
 }

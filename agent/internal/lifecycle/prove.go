@@ -44,9 +44,20 @@ func (s *State) switchOver(g, from *Generation, at Time) {
 	}
 	s.Upgrade.State = UpgradeSoaking
 	s.Upgrade.PhaseEnd = at.After(s.Upgrade.Plan.Soak)
-	if s.Upgrade.Plan.Soak == 0 || from == nil {
+	if from == nil || s.Upgrade.soaked(at) {
 		s.promote(g, from, at)
 	}
+}
+
+// soaked says whether the soak is over.
+func (u *Upgrade) soaked(at Time) bool { return !u.Plan.HoldSoak && at >= u.PhaseEnd }
+
+func (s *State) holdSoak(e Event) error {
+	if !s.Upgrading() {
+		return ErrNotUpgrading
+	}
+	s.Upgrade.Plan.HoldSoak = e.Type == HoldSoak
+	return nil
 }
 
 func (s *State) promote(g, from *Generation, at Time) {

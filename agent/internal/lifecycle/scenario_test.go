@@ -116,6 +116,8 @@ func (p *player) given(t *testing.T, words []string) {
 			p.rules.MaxGenerations = number(t, value)
 		case "soak":
 			p.plan.Soak = duration(t, value)
+		case "hold-soak":
+			p.plan.HoldSoak = true
 		case "hold":
 			p.plan.Hold = duration(t, value)
 		case "min":
@@ -133,7 +135,7 @@ func (p *player) given(t *testing.T, words []string) {
 
 var eventNames = map[string]EventType{
 	"let-go": LetGo, "halt-own": HaltOwn, "promote": Promote, "step": PromoteStep, "abort": Abort, "halt": Halt, "halt-now": HaltNow, "resume": Resume,
-	"end-oldest": EndOldest, "booted": Booted, "started": Started, "start-failed": StartFailed, "ready": BecameReady,
+	"hold-soak": HoldSoak, "free-soak": FreeSoak, "end-oldest": EndOldest, "booted": Booted, "started": Started, "start-failed": StartFailed, "ready": BecameReady,
 	"exited": Exited, "saw": Saw, "quiesced": Quiesced, "idle": Idle, "stranded": Stranded, "released": Released, "fault": Fault,
 }
 

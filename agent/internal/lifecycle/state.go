@@ -106,6 +106,7 @@ const (
 	ReasonServiceStopped  Reason = "SERVICE_STOPPED"
 	ReasonRolledBack      Reason = "ROLLED_BACK"
 	ReasonHostFile        Reason = "HOST_FILE"
+	ReasonOrphaned        Reason = "ORPHANED"
 )
 
 // Policy is what of a specification decides the lifecycle of one generation.
@@ -139,6 +140,8 @@ type Plan struct {
 	MinConnections int           `json:"min_connections,omitempty"`
 	StepTimeout    time.Duration `json:"step_timeout,omitempty"`
 	Soak           time.Duration `json:"soak,omitempty"`
+	// HoldSoak has the soak end by Promote alone.
+	HoldSoak bool `json:"hold_soak,omitempty"`
 }
 
 // Generation is one generation that is alive, or whose slot is not yet closed.

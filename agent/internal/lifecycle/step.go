@@ -53,6 +53,8 @@ func (s *State) command(e Event) error {
 		return s.endOldest(e)
 	case LetGo:
 		return s.letGo(e)
+	case HoldSoak, FreeSoak:
+		return s.holdSoak(e)
 	}
 	return nil
 }

@@ -16,7 +16,9 @@ func (s *State) Timer() Time {
 		earlier(g.HoldUntil)
 	}
 	if s.Upgrading() {
-		earlier(s.Upgrade.PhaseEnd)
+		if s.Upgrade.State != UpgradeSoaking || !s.Upgrade.Plan.HoldSoak {
+			earlier(s.Upgrade.PhaseEnd)
+		}
 		earlier(s.Upgrade.StepLimit)
 	}
 	return next
@@ -80,7 +82,7 @@ func (s *State) overdue(g *Generation, at Time) {
 func (s *State) tickUpgrade(at Time) {
 	u := s.Upgrade
 	switch {
-	case u.State == UpgradeSoaking && due(u.PhaseEnd, at):
+	case u.State == UpgradeSoaking && u.soaked(at):
 		s.promote(s.Generation(u.To), s.old(), at)
 	case u.State == UpgradeCanary && due(u.PhaseEnd, at):
 		u.PhaseEnd = 0

@@ -15,6 +15,8 @@ type Figures struct {
 	NotAfter map[string]time.Time
 	// RenewContact is when the CA answered last; zero before it did.
 	RenewContact time.Time
+	// RegistryContact is when etcd had the host registered last; zero before it did.
+	RegistryContact time.Time
 	// Degraded is how many things keep the agent from its full service.
 	Degraded int
 	// Connections are those that stand, by where they come from: local, network.
@@ -27,6 +29,7 @@ var (
 	build       = describe("build_info", "Versions of the agent and of Go; always 1.", "version", "goversion")
 	notAfter    = describe("certificate_not_after_seconds", "When the agent's certificate, the CA's and the revocation list end, in seconds since 1970.", "kind")
 	contact     = describe("renew_contact_seconds", "When the CA that renews the certificate answered last, in seconds since 1970.")
+	registered  = describe("registry_contact_seconds", "When etcd had the host registered last, in seconds since 1970.")
 	degraded    = describe("degraded", "How many things keep the agent from its full service; gracectl info names them.")
 	connections = describe("connections", "Connections to the API that stand.", "from")
 	refused     = describe("refused_handshakes_total", "TLS handshakes that ended before there was a caller.")
@@ -41,7 +44,7 @@ type collector func() Figures
 
 // Describe says what there can be.
 func (c collector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{build, notAfter, contact, degraded, connections, refused} {
+	for _, d := range []*prometheus.Desc{build, notAfter, contact, registered, degraded, connections, refused} {
 		out <- d
 	}
 }
@@ -60,6 +63,9 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	}
 	if !f.RenewContact.IsZero() {
 		gauge(contact, seconds(f.RenewContact))
+	}
+	if !f.RegistryContact.IsZero() {
+		gauge(registered, seconds(f.RegistryContact))
 	}
 	gauge(degraded, float64(f.Degraded))
 	for from, n := range f.Connections {

@@ -38,7 +38,7 @@ func serve(t *testing.T, f Figures) (url string, end func()) {
 func TestFigures(t *testing.T) {
 	url, end := serve(t, Figures{
 		Version: `v1"2`, NotAfter: map[string]time.Time{"agent": time.Unix(1893456000, 0), "crl": {}}, Degraded: 2, Refused: 3,
-		Connections: map[string]int{"local": 4, "network": 5},
+		Connections: map[string]int{"local": 4, "network": 5}, RegistryContact: time.Unix(1893456001, 0),
 	})
 	defer end()
 	r, err := http.Get(url + "/metrics")
@@ -51,7 +51,7 @@ func TestFigures(t *testing.T) {
 		t.Fatal(r.Status, err)
 	}
 	for _, want := range []string{
-		"gracefleet_certificate_not_after_seconds{kind=\"agent\"} 1.893456e+09\n", "gracefleet_degraded 2\n", "gracefleet_refused_handshakes_total 3\n",
+		"gracefleet_certificate_not_after_seconds{kind=\"agent\"} 1.893456e+09\n", "gracefleet_degraded 2\n", "gracefleet_registry_contact_seconds 1.893456001e+09\n", "gracefleet_refused_handshakes_total 3\n",
 		"gracefleet_connections{from=\"local\"} 4\n", "gracefleet_connections{from=\"network\"} 5\n", `version="v1\"2"`, "process_open_fds ",
 	} {
 		if !bytes.Contains(text, []byte(want)) {

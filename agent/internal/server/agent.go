@@ -28,7 +28,7 @@ func (a *agentService) GetAgentInfo(ctx context.Context, _ *pb.GetAgentInfoReque
 		Host: text(i.Host), Version: i.Version, StateId: i.StateID, Platform: i.Platform, Kernel: text(i.Kernel),
 		StartTime: timestamppb.New(i.Started), Pid: int32(i.PID), Degraded: texts(i.Degraded),
 		StateDir: text(i.StateDir), RuntimeDir: text(i.RuntimeDir), Services: count(len(services)),
-		Network: agentNetwork(i.Network),
+		Network: agentNetwork(i.Network), Freeze: toFreeze(a.server.supervisor.Frozen()),
 	}
 	for _, c := range i.Capabilities {
 		info.Capabilities = append(info.Capabilities, &pb.Capability{

@@ -20,9 +20,10 @@ import (
 // artifactService is the contract's ArtifactService.
 type artifactService struct {
 	pb.UnimplementedArtifactServiceServer
-	server *Server
-	store  Store
-	users  func(digest string) []string
+	server  *Server
+	store   Store
+	fetcher Fetcher
+	users   func(digest string) []string
 }
 
 type uploadStream = grpc.ClientStreamingServer[pb.UploadArtifactRequest, pb.UploadArtifactResponse]
@@ -76,16 +77,24 @@ func receiveHeader(stream uploadStream) (*pb.UploadHeader, error) {
 	c.that(h.GetOffset() >= 0 && h.GetOffset() <= max(h.GetSizeBytes(), 0), "header.offset", "is not within the artifact")
 	c.encoding(h)
 	c.that(!h.GetData() || !h.GetTree(), "header.tree", "it is either data or a tree")
-	c.text("header.file_name", h.GetFileName(), maxText)
-	c.text("header.version", h.GetVersion(), maxText)
-	c.labels(h.GetLabels())
+	c.naming("header.", h)
 	return h, c.err()
 }
 
-func (c *checker) labels(labels map[string]string) {
-	c.that(len(labels) <= maxLabels, "header.labels", "at most 64")
-	for k, v := range labels {
-		field := "header.labels." + clean(k, 64)
+// naming is what is told of an artifact, whichever way it comes.
+type naming interface {
+	GetFileName() string
+	GetVersion() string
+	GetLabels() map[string]string
+}
+
+// naming checks it; prefix is that of the fields.
+func (c *checker) naming(prefix string, n naming) {
+	c.text(prefix+"file_name", n.GetFileName(), maxText)
+	c.text(prefix+"version", n.GetVersion(), maxText)
+	c.that(len(n.GetLabels()) <= maxLabels, prefix+"labels", "at most 64")
+	for k, v := range n.GetLabels() {
+		field := prefix + "labels." + clean(k, 64)
 		c.that(k != "" && k != service.VersionLabel, field, "the name is empty or reserved")
 		c.text(field, k, maxText)
 		c.text(field, v, maxReason)
@@ -150,7 +159,7 @@ func committedMetadata(committed int64) map[string]string {
 }
 
 // storedLabels are the labels with the version among them.
-func storedLabels(h *pb.UploadHeader) map[string]string {
+func storedLabels(h naming) map[string]string {
 	labels := map[string]string{}
 	maps.Copy(labels, h.GetLabels())
 	if h.GetVersion() != "" {

@@ -71,7 +71,7 @@ func toUpgrade(u *supervisor.Upgrade) *pb.Upgrade {
 		FromGeneration: count(u.From), ToGeneration: count(u.To), Artifact: u.Artifact, Version: text(u.Version),
 		Step: count(u.Step), Waiting: u.Waiting, PhaseEndTime: newTimestamp(u.PhaseEnd),
 		Reason: toReason(u.Reason), Message: text(u.Message), Errno: int32(u.Errno), LastLines: texts(u.LastLines),
-		Actor: text(u.Actor), Comment: text(u.Comment), RequestId: text(u.RequestID),
+		Actor: text(u.Actor), Comment: text(u.Comment), RequestId: text(u.RequestID), RolloutId: text(u.Rollout),
 		CreateTime: newTimestamp(u.CreatedAt), ReadyTime: newTimestamp(u.ReadyAt), EndTime: newTimestamp(u.EndedAt),
 		RollbackOf: count(u.RollbackOf), Warnings: texts(u.Warnings),
 		Release: u.Release.Number, SigningKey: u.Release.Key, BreakGlass: u.BreakGlass,

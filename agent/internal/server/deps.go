@@ -4,9 +4,12 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"os"
 	"time"
 
 	"github.com/gracefleet/gracefleet/agent/internal/audit"
+	"github.com/gracefleet/gracefleet/agent/internal/claim"
+	"github.com/gracefleet/gracefleet/agent/internal/fetch"
 	"github.com/gracefleet/gracefleet/agent/internal/store"
 	"github.com/gracefleet/gracefleet/agent/internal/supervisor"
 )
@@ -32,6 +35,21 @@ type Supervisor interface {
 	// Upgrades are newest first.
 	Upgrades(ctx context.Context, name string) ([]supervisor.Upgrade, error)
 
+	ClaimRollout(context.Context, supervisor.ClaimRequest) (r supervisor.Rollout, spec []byte, err error)
+	RenewRollout(ctx context.Context, service string, d claim.Driver) (supervisor.Rollout, error)
+	EndLease(ctx context.Context, service string, d claim.Driver) (supervisor.Rollout, error)
+	AdvanceRollout(context.Context, supervisor.AdvanceRequest) (supervisor.Rollout, error)
+	ControlRollout(ctx context.Context, service, rollout string, w claim.Word) (r supervisor.Rollout, driven bool, err error)
+	ReleaseRollout(ctx context.Context, service string, d claim.Driver, ending string) (supervisor.Rollout, error)
+	GetRollout(ctx context.Context, service, rollout string) (r supervisor.Rollout, spec []byte, err error)
+	// Rollouts are newest first.
+	Rollouts(ctx context.Context, service string) ([]supervisor.Rollout, error)
+	Freeze(supervisor.Caller) (supervisor.Freeze, error)
+	Unfreeze(supervisor.Caller) (*supervisor.Freeze, error)
+	Frozen() *supervisor.Freeze
+
+	// WatchRollout is as Watch.
+	WatchRollout(ctx context.Context, service, rollout string, interval time.Duration, fn func(supervisor.Rollout) error) error
 	// WatchEvents and Watch call fn from the caller's goroutine; a slow fn holds
 	// up nobody else. An error of fn ends them.
 	WatchEvents(ctx context.Context, service string, after int64, follow bool, fn func(supervisor.Event) error) error
@@ -63,10 +81,16 @@ type Store interface {
 	BeginUpload(digest string, size int64, o store.UploadOptions) (u *store.Upload, committed int64, err error)
 	UploadStatus(digest string) (store.UploadState, error)
 	OpenBase(digest string, proof []byte) (*store.Base, error)
+	OpenArtifact(digest string) (*os.File, error)
 	GetArtifact(digest string) (store.Artifact, error)
 	ListArtifacts() ([]store.Artifact, error)
 	DeleteArtifact(digest string, inUse func(digest string) bool) error
 	Tail(ctx context.Context, o store.TailOptions, emit func(store.Line) error) error
+}
+
+// Fetcher is what the server needs to have artifacts fetched; *fetch.Fetcher is one.
+type Fetcher interface {
+	Fetch(ctx context.Context, o fetch.Order, tell func(committed, size int64) error) (store.Artifact, error)
 }
 
 // Info describes the agent and its host.

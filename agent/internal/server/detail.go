@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -8,6 +9,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
+	"github.com/gracefleet/gracefleet/internal/link"
 )
 
 // maxRecorded bounds a text of a request in the record, in bytes: names, digests and
@@ -40,6 +42,8 @@ func detail(request any) map[string]string {
 
 func field(f protoreflect.FieldDescriptor, v protoreflect.Value) string {
 	switch {
+	case f.Name() == "url":
+		return place(v.String())
 	case f.IsList():
 		return fmt.Sprintf("%d given", v.List().Len())
 	case f.IsMap():
@@ -52,12 +56,27 @@ func field(f protoreflect.FieldDescriptor, v protoreflect.Value) string {
 	return v.String()
 }
 
+// place is a URL without what may be secret in it.
+func place(text string) string {
+	l, err := link.Parse(text)
+	if err != nil {
+		return "given, and not understood"
+	}
+	return l.String()
+}
+
 // message is a message in a request, of which nothing is told but what is known to
 // be no secret.
 func message(m proto.Message) string {
 	switch m := m.(type) {
 	case *pb.ServiceSpec:
 		return "given, artifact " + m.GetArtifact()
+	case *pb.RolloutChange:
+		return fmt.Sprintf("%v, artifact %s", m.GetKind(), cmp.Or(m.GetArtifact(), m.GetSpec().GetArtifact()))
+	case *pb.ArtifactSeed:
+		return fmt.Sprintf("%s at %s", m.GetAgentId(), m.GetAddress())
+	case *pb.RolloutDriver:
+		return fmt.Sprintf("of rollout %s, epoch %d", m.GetRolloutId(), m.GetEpoch())
 	case interface{ AsDuration() time.Duration }:
 		return m.AsDuration().String()
 	}

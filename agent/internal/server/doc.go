@@ -7,13 +7,15 @@
 //
 //   - server.go: the server, its life and its end
 //   - deps.go: what it needs of the supervisor and the store
-//   - supervisor.go, upgrade.go, artifact.go, agent.go, audit.go: one gRPC service each
+//   - supervisor.go, upgrade.go, rollout.go, artifact.go, agent.go, audit.go: one gRPC service each
 //   - encoded.go: uploads that are differences to what is stored, or compressed
+//   - fetch.go: artifacts that the agent fetches by itself
+//   - ticket.go: who may fetch from this agent; seed.go: how agents do
 //   - adopt.go, watch.go, logs.go: more of SupervisorService
 //   - check.go: rules for fields of requests
 //   - page.go: pages of lists
-//   - convert.go, convert_spec.go, convert_policy.go: the only border to the
-//     contract's types
+//   - convert.go, convert_spec.go, convert_policy.go, convert_rollout.go: the only
+//     border to the contract's types
 //   - errors.go: errors to codes and reasons, one table
 //   - intercept.go: what happens around every call
 //   - permission.go: what each method asks for; what is not listed is denied

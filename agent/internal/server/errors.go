@@ -10,6 +10,8 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/gracefleet/gracefleet/agent/internal/audit"
+	"github.com/gracefleet/gracefleet/agent/internal/claim"
+	"github.com/gracefleet/gracefleet/agent/internal/fetch"
 	"github.com/gracefleet/gracefleet/agent/internal/service"
 	"github.com/gracefleet/gracefleet/agent/internal/store"
 	"github.com/gracefleet/gracefleet/agent/internal/supervisor"
@@ -36,6 +38,11 @@ var errorTable = []struct {
 	code   codes.Code
 	reason pb.Reason
 }{
+	{fetch.ErrRefused, codes.FailedPrecondition, pb.Reason_REASON_FETCH_FAILED},
+	{fetch.ErrNotThere, codes.NotFound, pb.Reason_REASON_FETCH_FAILED},
+	{fetch.ErrUnusable, codes.FailedPrecondition, pb.Reason_REASON_FETCH_FAILED},
+	{fetch.ErrPassing, codes.Unavailable, pb.Reason_REASON_FETCH_FAILED},
+
 	{store.ErrDiskFull, codes.ResourceExhausted, pb.Reason_REASON_DISK_FULL},
 	{audit.ErrFull, codes.ResourceExhausted, pb.Reason_REASON_DISK_FULL},
 	{audit.ErrClosed, codes.Unavailable, pb.Reason_REASON_UNSPECIFIED},
@@ -65,6 +72,12 @@ var errorTable = []struct {
 	{supervisor.ErrSignatureRequired, codes.FailedPrecondition, pb.Reason_REASON_SIGNATURE_REQUIRED},
 	{supervisor.ErrSignatureRefused, codes.FailedPrecondition, pb.Reason_REASON_SIGNATURE_REFUSED},
 	{supervisor.ErrReleaseBelowFloor, codes.FailedPrecondition, pb.Reason_REASON_SIGNATURE_BELOW_FLOOR},
+	{supervisor.ErrFrozen, codes.FailedPrecondition, pb.Reason_REASON_FROZEN},
+	{claim.ErrClaimed, codes.Aborted, pb.Reason_REASON_ROLLOUT_CLAIMED},
+	{claim.ErrDriven, codes.Aborted, pb.Reason_REASON_ROLLOUT_DRIVEN},
+	{claim.ErrOvertaken, codes.Aborted, pb.Reason_REASON_ROLLOUT_OVERTAKEN},
+	{claim.ErrNotFound, codes.NotFound, pb.Reason_REASON_ROLLOUT_NOT_FOUND},
+	{claim.ErrMoving, codes.FailedPrecondition, pb.Reason_REASON_UPGRADE_IN_PROGRESS},
 	{supervisor.ErrNotRoot, codes.PermissionDenied, pb.Reason_REASON_PERMISSION},
 
 	// Before what it wraps: not to have the base is no end of an upload.

@@ -129,7 +129,7 @@ func TestEveryReasonOfAnUpgradeIsInTheContract(t *testing.T) {
 		lifecycle.ReasonListenerLost, lifecycle.ReasonNotAccepting, lifecycle.ReasonCheckFailed, lifecycle.ReasonReportedFailure,
 		lifecycle.ReasonStranger, lifecycle.ReasonStepTimeout, lifecycle.ReasonAborted, lifecycle.ReasonCrashLoop,
 		lifecycle.ReasonHostRebooted, lifecycle.ReasonServiceStopped, lifecycle.ReasonRolledBack,
-		lifecycle.ReasonHostFile,
+		lifecycle.ReasonHostFile, lifecycle.ReasonOrphaned,
 	} {
 		if api.ReasonText(toReason(r)) != string(r) {
 			t.Errorf("%s became %v", r, toReason(r))

@@ -16,6 +16,8 @@ import (
 
 	"github.com/gracefleet/gracefleet/agent/internal/access"
 	"github.com/gracefleet/gracefleet/agent/internal/audit"
+	"github.com/gracefleet/gracefleet/agent/internal/claim"
+	"github.com/gracefleet/gracefleet/agent/internal/fetch"
 	"github.com/gracefleet/gracefleet/agent/internal/store"
 	"github.com/gracefleet/gracefleet/agent/internal/supervisor"
 	"github.com/gracefleet/gracefleet/api"
@@ -38,6 +40,8 @@ type recorder struct {
 	gens     []supervisor.Generation
 	events   []supervisor.Event
 	users    map[string][]string
+	rollout  supervisor.Rollout
+	frozen   *supervisor.Freeze
 }
 
 func (r *recorder) record(request any) error {
@@ -146,6 +150,55 @@ func (r *recorder) Watch(ctx context.Context, name string, interval time.Duratio
 	return ctx.Err()
 }
 
+func (r *recorder) ClaimRollout(_ context.Context, q supervisor.ClaimRequest) (supervisor.Rollout, []byte, error) {
+	return r.rollout, []byte("all of it"), r.record(q)
+}
+
+func (r *recorder) RenewRollout(_ context.Context, service string, d claim.Driver) (supervisor.Rollout, error) {
+	return r.rollout, r.record([]any{service, d})
+}
+
+func (r *recorder) EndLease(_ context.Context, service string, d claim.Driver) (supervisor.Rollout, error) {
+	return r.rollout, r.record([]any{"end", service, d})
+}
+
+func (r *recorder) AdvanceRollout(_ context.Context, q supervisor.AdvanceRequest) (supervisor.Rollout, error) {
+	return r.rollout, r.record(q)
+}
+
+func (r *recorder) ControlRollout(_ context.Context, service, rollout string, w claim.Word) (supervisor.Rollout, bool, error) {
+	return r.rollout, true, r.record([]any{service, rollout, w})
+}
+
+func (r *recorder) ReleaseRollout(_ context.Context, service string, d claim.Driver, ending string) (supervisor.Rollout, error) {
+	return r.rollout, r.record([]any{service, d, ending})
+}
+
+func (r *recorder) GetRollout(_ context.Context, service, rollout string) (supervisor.Rollout, []byte, error) {
+	return r.rollout, []byte("all of it"), r.record([]any{service, rollout})
+}
+
+func (r *recorder) Rollouts(_ context.Context, service string) ([]supervisor.Rollout, error) {
+	return []supervisor.Rollout{{Service: "web"}, {Service: "other"}}, r.record(service)
+}
+
+func (r *recorder) WatchRollout(_ context.Context, service, rollout string, _ time.Duration, fn func(supervisor.Rollout) error) error {
+	if err := r.record([]any{service, rollout}); err != nil {
+		return err
+	}
+	return fn(r.rollout)
+}
+
+func (r *recorder) Freeze(by supervisor.Caller) (supervisor.Freeze, error) {
+	return supervisor.Freeze{Actor: by.Actor, Reason: by.Comment}, r.record(by)
+}
+
+func (r *recorder) Unfreeze(by supervisor.Caller) (*supervisor.Freeze, error) {
+	return nil, r.record(by)
+}
+
+func (r *recorder) Frozen() *supervisor.Freeze { return r.frozen }
+
 func (r *recorder) ArtifactUsers(digest string) []string { return r.users[digest] }
 
 // host is a server on a real socket with a real store.
@@ -177,7 +230,7 @@ func newHostAt(t testing.TB, remote *Remote, change ...func(*Server)) *host {
 	}
 	h := &host{audit: log, supervisor: &recorder{users: map[string][]string{}}, store: st, socket: filepath.Join(t.TempDir(), "s"), remote: remote}
 	h.server = New(Options{
-		Supervisor: h.supervisor, Store: st, Audit: log, Log: hclog.NewNullLogger(),
+		Supervisor: h.supervisor, Store: st, Fetcher: fetch.New(st, "v1", &fetch.Policy{}), Audit: log, Log: hclog.NewNullLogger(),
 		Info: func() Info {
 			return Info{Host: "h\xff", Version: "v1", PID: 7, Capabilities: []Capability{{Name: "x"}}}
 		},
@@ -221,6 +274,7 @@ func (h *host) dial(t testing.TB, options ...grpc.DialOption) *grpc.ClientConn {
 
 func (h *host) services() pb.SupervisorServiceClient { return pb.NewSupervisorServiceClient(h.conn) }
 func (h *host) upgrades() pb.UpgradeServiceClient    { return pb.NewUpgradeServiceClient(h.conn) }
+func (h *host) rollouts() pb.RolloutServiceClient    { return pb.NewRolloutServiceClient(h.conn) }
 func (h *host) artifacts() pb.ArtifactServiceClient  { return pb.NewArtifactServiceClient(h.conn) }
 
 func limited(t *testing.T) context.Context {

@@ -50,6 +50,15 @@ const (
 	maxUploads          = 8
 	maxUploadsPerCaller = 2
 	uploadRetry         = time.Second
+	// Other agents that fetch from this one.
+	maxTickets             = 1024
+	ticketLife             = 15 * time.Minute // and that of a connection
+	ticketRetry            = time.Minute
+	maxSeeded              = 4 // artifacts on their way
+	maxAgentConnections    = 16
+	maxConnectionsPerAgent = 4
+	maxSeedHeader          = 4 << 10
+	seedPatience           = 30 * time.Second // with one that takes nothing
 	// Readers of the audit record: each has all of its files open.
 	maxAuditReaders          = 32
 	maxAuditReadersPerCaller = 8

@@ -49,6 +49,8 @@ var rules = map[string]rule{
 	pb.AuditService_ReadAudit_FullMethodName: {access.Read, namedOrAll, reads},
 
 	pb.ArtifactService_UploadArtifact_FullMethodName:  {access.Push, none, changes},
+	pb.ArtifactService_FetchArtifact_FullMethodName:   {access.Push, none, changes},
+	pb.ArtifactService_GrantArtifact_FullMethodName:   {access.Push, none, changes},
 	pb.ArtifactService_GetUploadStatus_FullMethodName: {access.Push, none, reads},
 	pb.ArtifactService_ListArtifacts_FullMethodName:   {access.Read, all, reads},
 	pb.ArtifactService_DeleteArtifact_FullMethodName:  {access.Admin, all, changes},
@@ -73,6 +75,18 @@ var rules = map[string]rule{
 	pb.UpgradeService_PromoteUpgrade_FullMethodName:  {access.Upgrade, named, changes},
 	pb.UpgradeService_AbortUpgrade_FullMethodName:    {access.Rollback, named, changes},
 	pb.UpgradeService_RollbackService_FullMethodName: {access.Rollback, named, changes},
+
+	// A renewal changes nothing that is written down, and comes every few seconds.
+	pb.RolloutService_ClaimRollout_FullMethodName:   {access.Upgrade, named, changes},
+	pb.RolloutService_RenewRollout_FullMethodName:   {access.Upgrade, named, reads},
+	pb.RolloutService_AdvanceRollout_FullMethodName: {access.Upgrade, named, changes},
+	pb.RolloutService_WatchRollout_FullMethodName:   {access.Read, named, reads},
+	pb.RolloutService_ControlRollout_FullMethodName: {access.Upgrade, named, changes},
+	pb.RolloutService_ReleaseRollout_FullMethodName: {access.Upgrade, named, changes},
+	pb.RolloutService_GetRollout_FullMethodName:     {access.Read, named, reads},
+	pb.RolloutService_ListRollouts_FullMethodName:   {access.Read, nameable, reads},
+	pb.RolloutService_FreezeHost_FullMethodName:     {access.Stop, all, changes},
+	pb.RolloutService_UnfreezeHost_FullMethodName:   {access.Stop, all, changes},
 
 	healthpb.Health_Check_FullMethodName: {access.None, none, reads},
 	healthpb.Health_List_FullMethodName:  {access.None, none, reads},
@@ -117,11 +131,26 @@ func (s *Server) authorise(ctx context.Context, method string, request any) erro
 // with a specification or a path on the host, or an old release, by breaking the
 // glass, asks for Admin.
 func demands(may access.Permission, request any) access.Permission {
-	up, ok := request.(*pb.StartUpgradeRequest)
-	if ok && (up.GetSpec() != nil || up.GetBreakGlass() || strings.HasPrefix(up.GetArtifact(), service.HostArtifact)) {
-		return access.Admin
+	switch r := request.(type) {
+	case *pb.StartUpgradeRequest:
+		if r.GetBreakGlass() || choosesProgram(r) {
+			return access.Admin
+		}
+	case *pb.ClaimRolloutRequest:
+		if choosesProgram(r.GetChange()) {
+			return access.Admin
+		}
 	}
 	return may
+}
+
+// choosesProgram says whether what is to run was not pushed and declared before.
+func choosesProgram(change interface {
+	GetSpec() *pb.ServiceSpec
+	GetArtifact() string
+},
+) bool {
+	return change.GetSpec() != nil || strings.HasPrefix(change.GetArtifact(), service.HostArtifact)
 }
 
 // serviceOf is the service that a request names.
@@ -131,6 +160,8 @@ func serviceOf(request any) string {
 		return r.GetService()
 	case interface{ GetName() string }:
 		return r.GetName()
+	case interface{ GetDriver() *pb.RolloutDriver }:
+		return r.GetDriver().GetService()
 	}
 	return ""
 }

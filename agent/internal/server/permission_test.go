@@ -36,6 +36,8 @@ var asks = map[string]string{
 	"gracefleet.v1.AgentService/CheckPermission":      "-",
 	"gracefleet.v1.AuditService/ReadAudit":            "read named",
 	"gracefleet.v1.ArtifactService/UploadArtifact":    "push any, recorded",
+	"gracefleet.v1.ArtifactService/FetchArtifact":     "push any, recorded",
+	"gracefleet.v1.ArtifactService/GrantArtifact":     "push any, recorded",
 	"gracefleet.v1.ArtifactService/GetUploadStatus":   "push any",
 	"gracefleet.v1.ArtifactService/ListArtifacts":     "read every",
 	"gracefleet.v1.ArtifactService/DeleteArtifact":    "admin every, recorded",
@@ -57,6 +59,16 @@ var asks = map[string]string{
 	"gracefleet.v1.UpgradeService/PromoteUpgrade":     "upgrade named, recorded",
 	"gracefleet.v1.UpgradeService/AbortUpgrade":       "rollback named, recorded",
 	"gracefleet.v1.UpgradeService/RollbackService":    "rollback named, recorded",
+	"gracefleet.v1.RolloutService/ClaimRollout":       "upgrade named, recorded",
+	"gracefleet.v1.RolloutService/RenewRollout":       "upgrade named",
+	"gracefleet.v1.RolloutService/AdvanceRollout":     "upgrade named, recorded",
+	"gracefleet.v1.RolloutService/WatchRollout":       "read named",
+	"gracefleet.v1.RolloutService/ControlRollout":     "upgrade named, recorded",
+	"gracefleet.v1.RolloutService/ReleaseRollout":     "upgrade named, recorded",
+	"gracefleet.v1.RolloutService/GetRollout":         "read named",
+	"gracefleet.v1.RolloutService/ListRollouts":       "read named",
+	"gracefleet.v1.RolloutService/FreezeHost":         "stop every, recorded",
+	"gracefleet.v1.RolloutService/UnfreezeHost":       "stop every, recorded",
 	"grpc.health.v1.Health/Check":                     "-",
 	"grpc.health.v1.Health/List":                      "-",
 	"grpc.health.v1.Health/Watch":                     "-",
@@ -93,7 +105,7 @@ func TestEveryMethodHasARule(t *testing.T) {
 // Without reflection and with every service of the contract.
 func TestRegisteredServices(t *testing.T) {
 	want := []string{
-		"gracefleet.v1.AgentService", "gracefleet.v1.ArtifactService", "gracefleet.v1.AuditService", "gracefleet.v1.SupervisorService",
+		"gracefleet.v1.AgentService", "gracefleet.v1.ArtifactService", "gracefleet.v1.AuditService", "gracefleet.v1.RolloutService", "gracefleet.v1.SupervisorService",
 		"gracefleet.v1.UpgradeService", "grpc.health.v1.Health",
 	}
 	got := registered()
@@ -212,6 +224,9 @@ func call(ctx context.Context, conn *grpc.ClientConn, method, service string) er
 			request.ProtoReflect().Set(f, protoreflect.ValueOfString(service))
 		}
 	}
+	if f := m.Input().Fields().ByName("driver"); f != nil && f.Message() != nil {
+		request.ProtoReflect().Set(f, protoreflect.ValueOfMessage((&pb.RolloutDriver{Service: service}).ProtoReflect()))
+	}
 	if !m.IsStreamingClient() && !m.IsStreamingServer() {
 		return conn.Invoke(ctx, "/"+method, request, answer)
 	}
@@ -274,5 +289,22 @@ func TestOnlyAdminChoosesTheProgram(t *testing.T) {
 	}
 	if _, err := upgrades.StartUpgrade(limited(t), &pb.StartUpgradeRequest{Service: "web", Artifact: digestOf(nil)}); err != nil {
 		t.Error(err)
+	}
+}
+
+// What a rollout brings is not looked at when it is recorded: who goes on with it has to
+// know whether it came from somebody who may declare the service.
+func TestClaimsTellWhetherAnAdminMadeThem(t *testing.T) {
+	ca := certstest.NewCA(t)
+	h := newHostAt(t, listenRemote(t, ca))
+	for role, want := range map[string]bool{"upgrade": false, "admin": true} {
+		conn := h.dialTLS(t, ca, ca.Client(role, "ci"))
+		defer conn.Close()
+		if _, err := pb.NewRolloutServiceClient(conn).ClaimRollout(limited(t), claimOf(func(*pb.ClaimRolloutRequest) {})); err != nil {
+			t.Fatal(err)
+		}
+		if got := h.supervisor.last().(supervisor.ClaimRequest).Admin; got != want {
+			t.Errorf("%s: claimed by an admin: %v", role, got)
+		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gracefleet/gracefleet/agent/internal/access"
 	"github.com/gracefleet/gracefleet/agent/internal/audit"
+	"github.com/gracefleet/gracefleet/agent/internal/fetch"
 	"github.com/gracefleet/gracefleet/agent/internal/supervisor"
 	"github.com/gracefleet/gracefleet/internal/chain"
 )
@@ -26,6 +27,7 @@ const (
 	maxOwed            = 64
 	methodLocalConnect = "connect to the local socket"
 	methodHandshake    = "connect over the network"
+	methodSeed         = "fetch an artifact as an agent"
 	methodNotify       = "READY=1"
 )
 
@@ -124,7 +126,7 @@ func (r *record) denied(e audit.Entry, why error) {
 
 // refusals are what a handler says to callers who may make such a request, but not this
 // one.
-var refusals = []error{supervisor.ErrNotRoot, supervisor.ErrSignatureRequired, supervisor.ErrSignatureRefused, supervisor.ErrReleaseBelowFloor}
+var refusals = []error{supervisor.ErrNotRoot, supervisor.ErrSignatureRequired, supervisor.ErrSignatureRefused, supervisor.ErrReleaseBelowFloor, fetch.ErrRefused}
 
 // answered records a refusal by what does the work, after the line that says that its
 // caller was let through.

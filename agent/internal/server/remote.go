@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/credentials"
 
 	"github.com/gracefleet/gracefleet/agent/internal/audit"
+	"github.com/gracefleet/gracefleet/agent/internal/fetch"
 	"github.com/gracefleet/gracefleet/internal/origin"
 )
 
@@ -30,10 +31,11 @@ type remoteCredentials struct {
 	config       *tls.Config
 	open         *openConnections
 	refusals     *quietLog
+	seeds        *seeds
 }
 
-func newRemoteCredentials(s *Server, c Certificates) *remoteCredentials {
-	r := &remoteCredentials{server: s, certificates: c, config: c.Config(), open: &openConnections{all: map[*remoteConn]bool{}}, refusals: newQuietLog(s.log)}
+func newRemoteCredentials(s *Server, c Certificates, d *seeds) *remoteCredentials {
+	r := &remoteCredentials{server: s, certificates: c, config: c.Config(), open: &openConnections{all: map[*remoteConn]bool{}}, refusals: newQuietLog(s.log), seeds: d}
 	current := r.config.GetConfigForClient
 	// Who is nobody here is told so by TLS, before the connection stands.
 	r.config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
@@ -41,23 +43,38 @@ func newRemoteCredentials(s *Server, c Certificates) *remoteCredentials {
 		if err != nil {
 			return nil, err
 		}
-		verify := config.VerifyConnection
+		verify, known := config.VerifyConnection, r.known
+		if artifactProtocol(hello.SupportedProtos) {
+			config.NextProtos, known = hello.SupportedProtos, r.knownAgent
+		}
 		config.VerifyConnection = func(state tls.ConnectionState) error {
 			if err := verify(state); err != nil {
 				return err
 			}
-			_, err := s.Policy().Identify(state.PeerCertificates[0])
-			return err
+			return known(state)
 		}
 		return config, nil
 	}
 	return r
 }
 
-// ServerHandshake makes the TLS connection and finds out whose it is.
+// known says whether a certificate is a client's.
+func (c *remoteCredentials) known(state tls.ConnectionState) error {
+	_, err := c.server.Policy().Identify(state.PeerCertificates[0])
+	return err
+}
+
+// knownAgent says whether a certificate is an agent's.
+func (c *remoteCredentials) knownAgent(state tls.ConnectionState) error {
+	_, err := c.server.Policy().IdentifyAgent(state.PeerCertificates[0])
+	return err
+}
+
+// ServerHandshake makes the TLS connection and finds out whose it is. An agent's that
+// fetches an artifact is handed over, and no connection of gRPC.
 func (c *remoteCredentials) ServerHandshake(raw net.Conn) (_ net.Conn, _ credentials.AuthInfo, err error) {
 	defer func() {
-		if err != nil {
+		if err != nil && !errors.Is(err, credentials.ErrConnDispatched) {
 			c.server.refused.Add(1)
 		}
 	}()
@@ -78,6 +95,9 @@ func (c *remoteCredentials) ServerHandshake(raw net.Conn) (_ net.Conn, _ credent
 	if err != nil {
 		c.server.record.denied(audit.Entry{From: "tls " + raw.RemoteAddr().String(), Method: methodHandshake, Detail: presented(conn)}, err)
 		return nil, nil, err
+	}
+	if conn.ConnectionState().NegotiatedProtocol == fetch.Protocol {
+		return nil, nil, c.handOver(conn)
 	}
 	caller, err := c.identify(conn)
 	if err != nil {
@@ -120,12 +140,34 @@ func linger(raw net.Conn) {
 	_, _ = io.CopyN(io.Discard, c, lingerBytes)
 }
 
-// trusts says whether a connection's certificate counts now.
-func (c *remoteCredentials) trusts(conn *tls.Conn) error {
-	if _, err := c.identify(conn); err != nil {
+// handOver has a connection of an agent that fetches served.
+func (c *remoteCredentials) handOver(conn *tls.Conn) error {
+	agent, err := c.server.Policy().IdentifyAgent(conn.ConnectionState().PeerCertificates[0])
+	if err != nil {
 		return err
 	}
-	return c.certificates.Verify(conn.ConnectionState().PeerCertificates)
+	entered, err := c.server.agents.enter(agent.String(), conn)
+	if err != nil {
+		return err
+	}
+	let := c.open.add(entered, conn)
+	if err := c.trusts(conn); err != nil { // as in ServerHandshake
+		return errors.Join(err, let.Close())
+	}
+	c.seeds.take(let, agent)
+	return credentials.ErrConnDispatched
+}
+
+// trusts says whether a connection's certificate counts now, for what is spoken on it.
+func (c *remoteCredentials) trusts(conn *tls.Conn) error {
+	state, known := conn.ConnectionState(), c.known
+	if state.NegotiatedProtocol == fetch.Protocol {
+		known = c.knownAgent
+	}
+	if err := known(state); err != nil {
+		return err
+	}
+	return c.certificates.Verify(state.PeerCertificates)
 }
 
 func (c *remoteCredentials) identify(conn *tls.Conn) (Caller, error) {

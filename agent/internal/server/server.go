@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,6 +25,7 @@ import (
 type Options struct {
 	Supervisor Supervisor
 	Store      Store
+	Fetcher    Fetcher
 	// Info describes the agent; it is called for each request for it.
 	Info func() Info
 	// Policy says who may do what, until SetPolicy says otherwise.
@@ -37,6 +39,7 @@ type Options struct {
 type Server struct {
 	supervisor Supervisor
 	store      Store
+	fetcher    Fetcher
 	info       func() Info
 	record     *record
 	log        hclog.Logger
@@ -53,6 +56,8 @@ type Server struct {
 	handshakes *gate
 	uploads    *gate
 	readers    *gate // of the audit record
+	agents     *gate // of agents that fetch
+	tickets    *tickets
 	accounts   *accounts
 	refused    atomic.Uint64 // handshakes
 }
@@ -67,12 +72,14 @@ type reign struct {
 // New prepares a server; Serve starts it.
 func New(o Options) *Server {
 	s := &Server{
-		supervisor: o.Supervisor, store: o.Store, info: o.Info, record: newRecord(o.Audit, o.Log.Named("audit")), log: o.Log, owner: uint32(os.Geteuid()),
+		supervisor: o.Supervisor, store: o.Store, fetcher: o.Fetcher, info: o.Info, record: newRecord(o.Audit, o.Log.Named("audit")), log: o.Log, owner: uint32(os.Geteuid()),
 		gate:       newGate(maxConnections, maxConnectionsPerUser),
 		network:    newGate(maxRemoteConnections, maxConnectionsPerCert),
 		handshakes: newGate(maxHandshakes, maxHandshakesPerSource),
 		uploads:    newGate(maxUploads, maxUploadsPerCaller),
 		readers:    newGate(maxAuditReaders, maxAuditReadersPerCaller),
+		agents:     newGate(maxAgentConnections, maxConnectionsPerAgent),
+		tickets:    newTickets(),
 		accounts:   newAccounts(),
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
@@ -124,7 +131,12 @@ func (s *Server) Serve(ctx context.Context, local net.Listener, remote *Remote) 
 	}()
 	if remote != nil {
 		serving++
-		c := newRemoteCredentials(s, remote.Certificates)
+		d := newSeeds(s, remote.Listener.Addr())
+		var seeding sync.WaitGroup
+		seeding.Go(d.serve)
+		defer seeding.Wait()
+		defer d.close()
+		c := newRemoteCredentials(s, remote.Certificates, d)
 		s.remote.Store(c)
 		go func() {
 			served <- s.serve(ctx, remote.Listener, c, keepalive.ServerParameters{MaxConnectionAge: maxRemoteConnectionAge, MaxConnectionAgeGrace: maxRemoteConnectionAge}, alive)
@@ -163,9 +175,10 @@ func (s *Server) serve(ctx context.Context, l net.Listener, c credentials.Transp
 func (s *Server) register(g *grpc.Server, alive *health.Server) {
 	pb.RegisterAgentServiceServer(g, &agentService{server: s})
 	pb.RegisterAuditServiceServer(g, &auditService{server: s, log: s.record.log})
-	pb.RegisterArtifactServiceServer(g, &artifactService{server: s, store: s.store, users: s.supervisor.ArtifactUsers})
+	pb.RegisterArtifactServiceServer(g, &artifactService{server: s, store: s.store, fetcher: s.fetcher, users: s.supervisor.ArtifactUsers})
 	pb.RegisterSupervisorServiceServer(g, &supervisorService{server: s, supervisor: s.supervisor, store: s.store, statuses: &statusMessages{last: map[string]statusMessage{}}})
 	pb.RegisterUpgradeServiceServer(g, &upgradeService{server: s, supervisor: s.supervisor})
+	pb.RegisterRolloutServiceServer(g, &rolloutService{server: s, supervisor: s.supervisor})
 	healthpb.RegisterHealthServer(g, alive)
 }
 

@@ -35,13 +35,9 @@ func (s *Store) OpenBase(digest string, proof []byte) (*Base, error) {
 }
 
 func (s *Store) openBase(digest string, proof []byte) (*Base, error) {
-	path, err := s.Verify(digest)
+	f, err := s.OpenArtifact(digest)
 	if err != nil {
 		return nil, err
-	}
-	f, err := openRegular(path)
-	if err != nil {
-		return nil, fmt.Errorf("artifact %s: %w", digest, err)
 	}
 	defer f.Close()
 	info, err := f.Stat()

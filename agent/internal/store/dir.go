@@ -224,7 +224,7 @@ func readPID(f *os.File) int {
 // layout creates what is missing below the directory.
 func (s *Store) layout() error {
 	for name, mode := range map[string]os.FileMode{
-		"records": 0o700, "quarantine": 0o700, "uploads": 0o700, "logs": 0o700, "artifacts": 0o711,
+		"records": 0o700, "quarantine": 0o700, "uploads": 0o700, "logs": 0o700, "rollouts": 0o700, "artifacts": 0o711,
 	} {
 		if err := ownDir(s.path(name), mode); err != nil {
 			return fmt.Errorf("state directory: %w", diskFull(err))
@@ -252,7 +252,7 @@ func ownDir(path string, mode os.FileMode) error {
 // sweep removes what an agent that was killed left half done. What cannot be
 // removed now does no harm.
 func (s *Store) sweep() {
-	for _, pattern := range []string{".*.tmp", "records/.*.tmp", "artifacts/.gone-*", "artifacts/*/.*.tmp"} {
+	for _, pattern := range []string{".*.tmp", "records/.*.tmp", "rollouts/.*.tmp", "artifacts/.gone-*", "artifacts/*/.*.tmp"} {
 		found, _ := filepath.Glob(s.path(pattern))
 		for _, p := range found {
 			_ = os.RemoveAll(p)

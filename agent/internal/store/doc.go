@@ -9,6 +9,8 @@
 //	  quarantine/        0700, what was found corrupt
 //	  artifacts/HEX/     0711, the executable (0555) and .artifact, its metadata
 //	  uploads/HEX/       0700, an artifact that is not complete yet
+//	  rollouts/HEX       0700, a rollout that a service has a part in
+//	  freeze             why no upgrade may begin; absent while they may
 //	  logs/SERVICE/      0700, N.log and N.index of generation N
 //
 // Files of this package:
@@ -30,6 +32,7 @@
 //   - inspect.go: whether a file can run on this host
 //   - tree.go: archives of programs that are a tree
 //   - elf.go: the parts of an ELF file that decide it
+//   - rollouts.go: rollouts, and the stop of all upgrades
 //   - log.go: where programs write, one file per generation
 //   - index.go: the journal beside each log: times, and bytes rotated away
 //   - watch.go: notices growth, without waking up for a quiet log

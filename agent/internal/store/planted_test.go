@@ -42,7 +42,7 @@ func TestStateDirectoryIsNoLink(t *testing.T) {
 }
 
 func TestPartsOfTheStateDirectoryAreNoLinks(t *testing.T) {
-	for _, part := range []string{"records", "quarantine", "uploads", "logs", "artifacts"} {
+	for _, part := range []string{"records", "quarantine", "uploads", "logs", "rollouts", "artifacts"} {
 		dir, untouched := victim(t)
 		state := filepath.Join(t.TempDir(), "state")
 		if err := errors.Join(os.Mkdir(state, 0o711), os.Symlink(dir, filepath.Join(state, part))); err != nil {

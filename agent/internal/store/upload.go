@@ -256,7 +256,7 @@ func (s *Store) relabel(digest string, labels map[string]string) (Artifact, erro
 
 func (u *Upload) check() error {
 	if got := digestOf(u.sum); got != u.digest {
-		return fmt.Errorf("upload of %s: %w: want %s, received %s; push it again", u.info.Name, ErrDigestMismatch, u.digest, got)
+		return fmt.Errorf("upload of %s: %w: want %s, received %s; try again", u.info.Name, ErrDigestMismatch, u.digest, got)
 	}
 	if u.info.Data {
 		return nil

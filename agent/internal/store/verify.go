@@ -121,6 +121,20 @@ type hostDigest struct {
 	digest string
 }
 
+// OpenArtifact opens the file of a stored artifact to be read, for those who may. Errors
+// are those of Verify.
+func (s *Store) OpenArtifact(digest string) (*os.File, error) {
+	path, err := s.Verify(digest)
+	if err != nil {
+		return nil, err
+	}
+	f, err := openRegular(path)
+	if err != nil {
+		return nil, fmt.Errorf("artifact %s: %w", digest, err)
+	}
+	return f, nil
+}
+
 // HostArtifact inspects and hashes a program that the host itself provides
 // ("host:/usr/sbin/nginx"); path is absolute. The digest is remembered until
 // the file changes. Errors are those of Inspect.

@@ -225,6 +225,11 @@ type shelf map[string][]byte
 func (s shelf) WriteRecord(name string, data []byte) error { s[name] = data; return nil }
 func (s shelf) SyncRecord(string) error                    { return nil }
 func (s shelf) DeleteRecord(name string) error             { delete(s, name); return nil }
+func (s shelf) WriteRollout([]byte) (string, error)        { return "", nil }
+func (s shelf) ReadRollout(string) ([]byte, error)         { return nil, nil }
+func (s shelf) KeepRollouts(map[string]bool) error         { return nil }
+func (s shelf) WriteFreeze([]byte) error                   { return nil }
+func (s shelf) ReadFreeze() ([]byte, error)                { return nil, nil }
 
 // The floor outlives the service and the agent.
 func TestFloorOfADeletedService(t *testing.T) {

@@ -136,6 +136,11 @@ func (o *owner) reapply(ctx context.Context, r ApplyRequest, version string) (Ap
 				res.Status = o.status()
 				return err
 			}
+			if !r.DryRun {
+				if err := o.mayChange(nil); err != nil {
+					return err
+				}
+			}
 			if r.ETag != "" && r.ETag != service.ETag(o.rec.Spec) {
 				return fmt.Errorf("%w: service %q was last recorded by %s; look at it and apply again", ErrETagMismatch, o.name, o.rec.Actor)
 			}

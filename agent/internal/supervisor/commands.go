@@ -207,6 +207,9 @@ func (s *Supervisor) Delete(ctx context.Context, c ServiceCommand) error {
 	if err != nil {
 		return err
 	}
+	if err := o.do(ctx, func() error { return o.mayChange(nil) }); err != nil {
+		return err
+	}
 	if c.Keep {
 		if err := s.letGo(ctx, o, c); err != nil {
 			return err
@@ -216,6 +219,9 @@ func (s *Supervisor) Delete(ctx context.Context, c ServiceCommand) error {
 		// What has ended may still be closing its sockets.
 		next := o.changed.wait()
 		err = o.do(ctx, func() error {
+			if err := o.mayChange(nil); err != nil {
+				return err
+			}
 			closed = len(o.slots) == 0
 			switch {
 			case o.rec.State.Live() > 0 && (!c.Keep || !c.DryRun):

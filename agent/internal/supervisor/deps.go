@@ -17,6 +17,16 @@ type Records interface {
 	WriteRecord(name string, data []byte) error
 	SyncRecord(name string) error
 	DeleteRecord(name string) error
+
+	// WriteRollout keeps the bytes of a rollout, durably, KeepRollouts no others than
+	// these.
+	WriteRollout(data []byte) (digest string, err error)
+	ReadRollout(digest string) ([]byte, error)
+	KeepRollouts(used map[string]bool) error
+	// WriteFreeze keeps what is said of a stop of all upgrades, durably; nothing ends
+	// it.
+	WriteFreeze(data []byte) error
+	ReadFreeze() ([]byte, error)
 }
 
 // Host is what the machine does for services: slots, programs, steering.
@@ -49,6 +59,8 @@ type Host interface {
 	// Vet says whether what a specification runs is there and can run, and the
 	// version its artifact was pushed with.
 	Vet(ctx context.Context, spec service.Spec) (version string, err error)
+	// Holds says whether an artifact is stored.
+	Holds(digest string) bool
 	// Conflict says who else holds an address; nil when nobody does.
 	Conflict(ctx context.Context, a service.Address, ours []Slot) error
 	// MemoryFor says whether another program like the ones in a slot fits.

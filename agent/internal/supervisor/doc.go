@@ -16,6 +16,10 @@
 //   - apply.go, upgrade.go, rollback.go, commands.go: what operators ask for
 //   - admit.go: what may run where signatures are required; floor.go: which releases
 //     are too old
+//   - claim.go: which rollout has a service, and who drives it; refuse.go: who may not;
+//     advance.go: what drivers have it do; progress.go: how far it is; orphan.go: when
+//     nobody drives; rollouts.go: what readers see of it
+//   - freeze.go: the stop of all upgrades
 //   - requests.go: the same request twice
 //   - record.go, history.go: what is kept on disk
 //   - status.go, journal.go, follow.go: what readers see

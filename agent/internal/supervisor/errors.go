@@ -22,6 +22,7 @@ var (
 	ErrSignatureRefused   = errors.New("the signature does not count")
 	ErrReleaseBelowFloor  = errors.New("the release is older than one that was promoted")
 	ErrNotRoot            = errors.New("this is for root of the host")
+	ErrFrozen             = errors.New("upgrades of this host are stopped")
 )
 
 // ErrNotAdoptable is Host.FindProgram's answer for what cannot be taken over.

@@ -63,6 +63,9 @@ func (o *owner) adoptedBefore(ctx context.Context, r AdoptRequest) (res AdoptRes
 		if err != nil {
 			return err
 		}
+		if q == nil && o.rec.Rollouts.Held != nil {
+			return o.mayChange(nil)
+		}
 		if q == nil && (o.rec.State.Live() > 0 || o.rec.State.Promoted != 0) {
 			return o.explain(lifecycle.ErrHasOwn)
 		}
@@ -96,6 +99,9 @@ func (s *Supervisor) takeOver(ctx context.Context, r AdoptRequest, x External, v
 	o, err := s.find(r.Spec.Name)
 	if err == nil {
 		err = o.do(ctx, func() error {
+			if err := o.mayChange(nil); err != nil {
+				return err
+			}
 			if adm, err = s.admitDeclared(&o.rec, r.Spec, r.Caller, r.Signing, o.wall()); err != nil {
 				return err
 			}

@@ -22,6 +22,7 @@ type owner struct {
 	ctx      context.Context
 	cancel   context.CancelCauseFunc
 	done     chan struct{} // the loop and every effect have ended
+	closing  chan struct{} // the loop has ended: what is not told yet, nobody will be
 	inbox    chan func()
 	snapshot atomic.Pointer[Status]
 	changed  *broadcast
@@ -35,11 +36,14 @@ type owner struct {
 	ending  map[int][]*task // cancelled tasks by slot, perhaps not yet gone
 	live    map[int]*vitals
 	timer   *time.Timer
-	spare   int // slot whose keeper waits for the next upgrade; 0: none
-	pid     int // what the pid file says
-	disk    durable
-	unsaved bool // the record on disk is older than rec, or may not last
-	deleted bool
+	// lease fires when the claim's lease ends, or is renewed.
+	lease    *time.Timer
+	leaseEnd lifecycle.Time
+	spare    int // slot whose keeper waits for the next upgrade; 0: none
+	pid      int // what the pid file says
+	disk     durable
+	unsaved  bool // the record on disk is older than rec, or may not last
+	deleted  bool
 	// adopting holds effects back until a new agent knows what runs.
 	adopting bool
 }
@@ -60,12 +64,13 @@ func newOwner(s *Supervisor, rec record) *owner {
 	o := &owner{
 		name: rec.Name, sup: s, host: s.host, log: s.log.With("service", rec.Name),
 		steering: s.host.Steering(rec.Name), ctx: ctx, cancel: cancel,
-		done: make(chan struct{}), inbox: make(chan func()), changed: newBroadcast(),
+		done: make(chan struct{}), closing: make(chan struct{}), inbox: make(chan func()), changed: newBroadcast(),
 		rec: rec, slots: map[int]*openSlot{}, closers: map[int]chan struct{}{},
 		tasks: map[lifecycle.Effect]*task{}, ending: map[int][]*task{}, live: map[int]*vitals{},
-		timer: time.NewTimer(time.Hour), pid: unknownPID,
+		timer: time.NewTimer(time.Hour), lease: time.NewTimer(time.Hour), pid: unknownPID,
 	}
 	o.timer.Stop()
+	o.lease.Stop()
 	o.publish()
 	go o.loop()
 	return o
@@ -80,6 +85,8 @@ func (o *owner) loop() {
 			f()
 		case <-o.timer.C:
 			o.fact(lifecycle.Event{Type: lifecycle.Tick})
+		case <-o.lease.C:
+			o.leaseOver()
 		case <-o.ctx.Done():
 			o.letGo()
 			return
@@ -89,7 +96,9 @@ func (o *owner) loop() {
 
 // letGo ends every effect and leaves the service as it is.
 func (o *owner) letGo() {
+	close(o.closing) // effects wait for answers, too, and letGo for effects
 	o.timer.Stop()
+	o.lease.Stop()
 	for _, t := range o.tasks {
 		t.cancel()
 	}
@@ -125,7 +134,7 @@ func (o *owner) do(ctx context.Context, f func() error) error {
 	select {
 	case err := <-answer:
 		return err
-	case <-o.done:
+	case <-o.closing:
 		return ErrClosed
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/gracefleet/gracefleet/agent/internal/claim"
 	"github.com/gracefleet/gracefleet/agent/internal/lifecycle"
 	"github.com/gracefleet/gracefleet/agent/internal/service"
 	"github.com/gracefleet/gracefleet/agent/internal/steer"
@@ -34,6 +35,9 @@ type record struct {
 	Floor int64 `json:"floor,omitempty"`
 	// Deleted says that the floor is all that is left of the service.
 	Deleted bool `json:"deleted,omitempty"`
+
+	// Rollouts are its parts in those of the fleet.
+	Rollouts claim.Book `json:"rollouts,omitzero"`
 
 	Generations []pastGeneration `json:"generations"` // oldest first
 	Upgrades    []pastUpgrade    `json:"upgrades"`    // oldest first
@@ -70,6 +74,7 @@ type pastUpgrade struct {
 	Actor      string    `json:"actor,omitempty"`
 	Comment    string    `json:"comment,omitempty"`
 	RequestID  string    `json:"request_id,omitempty"`
+	Rollout    string    `json:"rollout,omitempty"` // whose it is
 	CreatedAt  time.Time `json:"created_at"`
 	ReadyAt    time.Time `json:"ready_at,omitzero"`
 	EndedAt    time.Time `json:"ended_at,omitzero"`
@@ -158,7 +163,8 @@ func (r *record) prune(now time.Time) {
 }
 
 // keptNumbers are the generations whose specification and artifact stay: the
-// living, the one a start brings back, and the newest good ones.
+// living, the one a start brings back, the one a rollout returns to, and the newest good
+// ones.
 func (r *record) keptNumbers() map[int]bool {
 	kept := map[int]bool{r.State.Promoted: true}
 	for _, g := range r.State.Generations {
@@ -169,6 +175,9 @@ func (r *record) keptNumbers() map[int]bool {
 		if t != nil {
 			kept[t.Number] = true
 		}
+	}
+	if c := r.Rollouts.Held; c != nil {
+		kept[c.Predecessor] = true
 	}
 	left := r.Spec.KeepGenerations
 	for i := len(r.Generations) - 1; i >= 0 && left > 0; i-- {
@@ -191,6 +200,12 @@ func (r *record) artifacts() map[string]bool {
 		}
 	}
 	use(r.Spec)
+	if c := r.Rollouts.Held; c != nil && c.Change != nil {
+		out[c.Change.Artifact] = true
+		if c.Change.Spec != nil {
+			use(*c.Change.Spec)
+		}
+	}
 	for _, p := range r.Generations {
 		if p.Spec != nil {
 			use(*p.Spec)

@@ -14,6 +14,9 @@ import (
 // and goes on with what was under way. A record that cannot be read is returned
 // as a problem; the others are not hindered by it.
 func (s *Supervisor) Restore(ctx context.Context, records map[string][]byte) (problems []error) {
+	if err := s.restoreFreeze(); err != nil {
+		problems = append(problems, err)
+	}
 	for name, data := range records {
 		rec, err := decodeRecord(data)
 		if err == nil && rec.Name != name {
@@ -31,6 +34,11 @@ func (s *Supervisor) Restore(ctx context.Context, records map[string][]byte) (pr
 			problems = append(problems, fmt.Errorf("service %q: %w", name, err))
 		}
 	}
+	if len(problems) == 0 { // else somebody may yet need what nobody seems to
+		s.rollouts.Lock()
+		defer s.rollouts.Unlock()
+		s.sweepRollouts(ctx)
+	}
 	return problems
 }
 
@@ -39,7 +47,7 @@ func (s *Supervisor) restore(ctx context.Context, rec record) error {
 	s.host.Tidy(rec.Name, rec.slotted(s.host.BootID()))
 	o := s.add(rec)
 	if rec.BootID != s.host.BootID() {
-		return o.do(ctx, func() error { o.booted(); return nil })
+		return o.do(ctx, func() error { o.booted(); o.regainLease(); return nil })
 	}
 	if err := o.do(ctx, func() error { o.adopting = true; return nil }); err != nil {
 		return err
@@ -91,6 +99,10 @@ func (o *owner) findSlots(ctx context.Context, rec record) map[int]foundSlot {
 			if !errors.Is(err, ErrSlotGone) {
 				o.log.Error("slot could not be adopted", "slot", g.Slot, "error", err)
 			}
+			if g.Number == rec.unopened() {
+				o.host.Sweep(ctx, rec.intentOf(g))
+				o.bury(ctx, g.Slot, g.Number)
+			}
 			continue
 		}
 		f := foundSlot{slot: slot}
@@ -103,8 +115,24 @@ func (o *owner) findSlots(ctx context.Context, rec record) map[int]foundSlot {
 	return found
 }
 
+// unopened is the generation whose slot an earlier agent had yet to open, or had just
+// opened, when it ended; 0 when there is none. No slot is opened before its joining is
+// written down, so that one without a place in the groups has had no program that anyone
+// was told of.
+func (r *record) unopened() int {
+	for i := range r.State.Generations {
+		g := &r.State.Generations[i]
+		spec, _ := r.spec(g.Number)
+		if g.State == lifecycle.Starting && g.Instance == 1 && !g.External && len(grouped(spec)) > 0 && len(r.Order.Addresses(steer.Slot(g.Slot))) == 0 {
+			return g.Number
+		}
+	}
+	return 0
+}
+
 // adopt matches the state with what was found, then lets effects go on.
 func (o *owner) adopt(found map[int]foundSlot) error {
+	unopened := o.rec.unopened()
 	order, err := o.rec.Order.Resolve(func(n steer.Slot, a service.Address) bool {
 		f, ok := found[int(n)]
 		return ok && f.slot.Listening(a)
@@ -121,13 +149,15 @@ func (o *owner) adopt(found map[int]foundSlot) error {
 		sl.settle(f.slot, nil)
 	}
 	for _, g := range o.rec.State.Clone().Generations {
-		if f, ok := found[g.Slot]; g.Slot != 0 {
+		if f, ok := found[g.Slot]; g.Slot != 0 && (ok || g.Number != unopened) {
 			o.adoptGeneration(g, f, ok)
 		}
 	}
 	o.adopting = false
+	o.observe()
 	err = o.save()
 	o.settle()
+	o.regainLease()
 	return err
 }
 

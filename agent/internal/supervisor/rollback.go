@@ -34,7 +34,12 @@ func (o *owner) rollback(r RollbackRequest) (UpgradeResult, error) {
 	} else if q != nil {
 		return o.answered(q)
 	}
-	bare := r.Generation == 0 && r.Back == 0 && r.Artifact == "" && r.Version == ""
+	if r.by != nil {
+		if err := o.mayChange(r.by); err != nil {
+			return UpgradeResult{}, err
+		}
+	}
+	bare := r.by == nil && r.Generation == 0 && r.Back == 0 && r.Artifact == "" && r.Version == ""
 	if o.rec.State.Upgrading() && bare {
 		u, err := o.abort(UpgradeCommand{Caller: r.Caller, DryRun: r.DryRun}, body)
 		return UpgradeResult{Upgrade: u, Aborted: true}, err
@@ -58,7 +63,7 @@ func (o *owner) rollback(r RollbackRequest) (UpgradeResult, error) {
 	if err := o.overlapsLive(spec); err != nil {
 		return UpgradeResult{}, err
 	}
-	b := begin{Caller: r.Caller, kind: lifecycle.KindRollback, spec: spec, version: p.Version, target: target, body: body, admission: admission{Release: p.Release}}
+	b := begin{Caller: r.Caller, kind: lifecycle.KindRollback, spec: spec, version: p.Version, target: target, body: body, admission: admission{Release: p.Release}, by: r.by}
 	if r.DryRun {
 		return o.wouldBegin(b, changes, true)
 	}
@@ -76,7 +81,23 @@ func (o *owner) sameOrigin(a, b int) bool {
 	return origin(a) == origin(b)
 }
 
+// predecessor is the generation that a rollout found. It is returned to also if it was
+// rolled back from since: by that rollout.
+func (o *owner) predecessor(number int) (int, error) {
+	if p := o.rec.generation(number); p != nil {
+		was := *p
+		was.Good = true
+		if o.good(&was) {
+			return number, nil
+		}
+	}
+	return 0, fmt.Errorf("%w: service %q: generation %d, which ran before the rollout, is no longer kept", ErrNoRollbackTarget, o.name, number)
+}
+
 func (o *owner) rollbackTarget(active int, r RollbackRequest) (int, error) {
+	if r.by != nil && r.Generation != 0 {
+		return o.predecessor(r.Generation)
+	}
 	q := lifecycle.Query{Number: r.Generation, Back: r.Back, Artifact: r.Artifact, Version: r.Version}
 	target, _, ok := lifecycle.RollbackTarget(o.past(), active, q)
 	if ok {

@@ -59,8 +59,9 @@ func (o *owner) become(before, after lifecycle.State) error {
 	saved := o.rec.clone()
 	o.rec.State = after
 	news := o.chronicle(before, after)
+	moved := o.observe()
 	o.planJoin()
-	if lifecycle.Durable(before, after) {
+	if moved || lifecycle.Durable(before, after) {
 		first := lifecycle.GivesBack(before, after)
 		if first {
 			o.steer()
@@ -74,6 +75,9 @@ func (o *owner) become(before, after lifecycle.State) error {
 	}
 	o.report(news)
 	o.settle()
+	if moved {
+		o.orphanSoon()
+	}
 	return nil
 }
 

@@ -49,10 +49,11 @@ func (s *openSlot) letGo() {
 
 // planJoin records the next slot to open before anything is done about it: at
 // most one join or close is under way at a time, so that after a crash the order
-// of the groups can be told.
+// of the groups can be told. A new agent plans none before it knows what runs: what it
+// never finds would stay planned, and hold up every other.
 func (o *owner) planJoin() {
 	g := o.nextToOpen()
-	if g == nil || o.rec.Order.Pending != nil {
+	if o.adopting || g == nil || o.rec.Order.Pending != nil {
 		return
 	}
 	addresses := grouped(o.specOf(g))

@@ -162,7 +162,7 @@ func (o *owner) showUpgrade(p *pastUpgrade) Upgrade {
 		ID: p.ID, Service: o.name, State: p.State, Kind: p.Kind, From: p.From, To: p.To,
 		Artifact: p.Artifact, Version: p.Version, Steps: p.Plan.Steps, Step: p.Step, StepSaw: slices.Clone(p.StepSaw),
 		Reason: p.Reason, Message: p.Message, Errno: p.Errno, LastLines: p.LastLines, Actor: p.Actor,
-		Comment: p.Comment, RequestID: p.RequestID, CreatedAt: p.CreatedAt, ReadyAt: p.ReadyAt, EndedAt: p.EndedAt,
+		Comment: p.Comment, RequestID: p.RequestID, Rollout: p.Rollout, CreatedAt: p.CreatedAt, ReadyAt: p.ReadyAt, EndedAt: p.EndedAt,
 		RollbackOf: p.Target, Warnings: slices.Clone(p.Warnings), Release: p.Release, BreakGlass: p.BreakGlass,
 	}
 	if !p.State.Ended() {

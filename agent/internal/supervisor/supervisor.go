@@ -31,6 +31,12 @@ type Supervisor struct {
 	mu     sync.Mutex
 	owners map[string]*owner
 	floors map[string]int64 // of services that were deleted
+	// rollouts is held from the writing of a rollout's bytes to its claim, and while
+	// those are removed that no claim needs.
+	rollouts sync.Mutex
+
+	freezing sync.Mutex // changes of frozen
+	frozen   atomic.Pointer[Freeze]
 	// order serialises declarations, so that two cannot claim one address.
 	declare sync.Mutex
 }

@@ -3,6 +3,7 @@ package supervisor
 import (
 	"time"
 
+	"github.com/gracefleet/gracefleet/agent/internal/claim"
 	"github.com/gracefleet/gracefleet/agent/internal/lifecycle"
 	"github.com/gracefleet/gracefleet/agent/internal/service"
 )
@@ -109,6 +110,7 @@ type Upgrade struct {
 	Actor      string
 	Comment    string
 	RequestID  string
+	Rollout    string // whose it is; empty without one
 	CreatedAt  time.Time
 	ReadyAt    time.Time
 	EndedAt    time.Time
@@ -195,6 +197,9 @@ type UpgradeRequest struct {
 	ForceOldest bool
 	// Force starts although memory looks short.
 	Force bool
+
+	by       *claim.Driver // of the rollout that asks; nil for an operator
+	holdSoak bool          // until the driver ends it
 }
 
 // UpgradeResult is what came of it.
@@ -216,6 +221,8 @@ type RollbackRequest struct {
 	Artifact   string
 	Version    string
 	DryRun     bool
+
+	by *claim.Driver // of the rollout that asks; nil for an operator
 }
 
 // UpgradeCommand promotes or aborts the upgrade in progress.

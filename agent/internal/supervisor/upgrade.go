@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/gracefleet/gracefleet/agent/internal/claim"
 	"github.com/gracefleet/gracefleet/agent/internal/lifecycle"
 	"github.com/gracefleet/gracefleet/agent/internal/service"
 )
@@ -22,6 +23,7 @@ type begin struct {
 	record  bool            // record the specification once promoted
 	body    string          // digest of the request
 	admission
+	by *claim.Driver // of the rollout that asks; nil for an operator
 	// external is the running program that is adopted.
 	external *External
 }
@@ -45,12 +47,18 @@ func (o *owner) begin(b begin) (Upgrade, error) {
 	if b.record {
 		up.Record = &b.spec
 	}
+	if b.by != nil {
+		up.Rollout = b.by.Rollout
+		o.rec.Rollouts = o.rec.Rollouts.Begun(id, o.activeNumber(), o.wall())
+	}
 	o.rec.Upgrades = append(o.rec.Upgrades, up)
-	o.rec.Generations = append(o.rec.Generations, pastGeneration{
-		Number: number, State: lifecycle.Starting, Artifact: b.spec.Artifact,
-		Version: b.version, Spec: &b.spec, CreatedAt: o.wall(), RollbackOf: b.target, External: b.external,
-		Release: b.Release,
-	})
+	if !o.rec.State.Revivable(b.target) { // else there is no new generation
+		o.rec.Generations = append(o.rec.Generations, pastGeneration{
+			Number: number, State: lifecycle.Starting, Artifact: b.spec.Artifact,
+			Version: b.version, Spec: &b.spec, CreatedAt: o.wall(), RollbackOf: b.target, External: b.external,
+			Release: b.Release,
+		})
+	}
 	o.remember(b.RequestID, b.body, id)
 	in := SlotIntent{Service: o.name, Slot: o.rec.State.LastSlot + 1, Generation: number, Spec: b.spec}
 	if !o.rec.State.Upgrading() && b.external == nil {
@@ -64,10 +72,15 @@ func (o *owner) begin(b begin) (Upgrade, error) {
 	if err != nil {
 		return Upgrade{}, o.explain(err)
 	}
-	if o.rec.State.LastNumber < number { // a predecessor was revived: no new generation
-		o.rec.Generations = o.rec.Generations[:len(o.rec.Generations)-1]
-	}
 	return o.showUpgrade(o.rec.upgrade(id)), nil
+}
+
+// activeNumber is the active generation's; 0 when there is none.
+func (o *owner) activeNumber() int {
+	if a := o.rec.State.Active(); a != nil {
+		return a.Number
+	}
+	return 0
 }
 
 func newID() string { return strings.ToLower(rand.Text()[:12]) }
@@ -146,6 +159,9 @@ func (s *Supervisor) Upgrade(ctx context.Context, r UpgradeRequest) (UpgradeResu
 				res, err = o.upgrade(r, spec, "")
 				return err
 			})
+		}
+		if err := o.mayUpgrade(r.by); err != nil {
+			return err
 		}
 		// Before a host looks into an archive that nobody has signed.
 		if _, err := o.admitUpgrade(r, spec); err != nil {
@@ -238,6 +254,9 @@ func (o *owner) upgrade(r UpgradeRequest, spec service.Spec, version string) (Up
 	} else if q != nil {
 		return o.answered(q)
 	}
+	if err := o.mayUpgrade(r.by); err != nil {
+		return UpgradeResult{}, err
+	}
 	if err := o.overlapsLive(spec); err != nil {
 		return UpgradeResult{}, err
 	}
@@ -252,7 +271,7 @@ func (o *owner) upgrade(r UpgradeRequest, spec service.Spec, version string) (Up
 	if err != nil {
 		return UpgradeResult{}, err
 	}
-	b := begin{Caller: r.Caller, kind: lifecycle.KindUpgrade, spec: spec, version: version, plan: planFor(r, spec), record: true, body: body, admission: adm}
+	b := begin{Caller: r.Caller, kind: lifecycle.KindUpgrade, spec: spec, version: version, plan: planFor(r, spec), record: true, body: body, admission: adm, by: r.by}
 	if r.Restart {
 		b.kind, b.record = lifecycle.KindRestart, false
 	}
@@ -289,6 +308,7 @@ func planFor(r UpgradeRequest, spec service.Spec) *lifecycle.Plan {
 	if r.Soak != nil {
 		p.Soak = *r.Soak
 	}
+	p.HoldSoak = r.holdSoak
 	return &p
 }
 

@@ -50,7 +50,9 @@ type AgentInfo struct {
 	// Number of services.
 	Services int32 `protobuf:"varint,12,opt,name=services,proto3" json:"services,omitempty"`
 	// The agent's place outside its host; absent without one.
-	Network       *AgentNetwork `protobuf:"bytes,13,opt,name=network,proto3" json:"network,omitempty"`
+	Network *AgentNetwork `protobuf:"bytes,13,opt,name=network,proto3" json:"network,omitempty"`
+	// Absent unless upgrades are stopped.
+	Freeze        *Freeze `protobuf:"bytes,14,opt,name=freeze,proto3" json:"freeze,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -172,6 +174,13 @@ func (x *AgentInfo) GetServices() int32 {
 func (x *AgentInfo) GetNetwork() *AgentNetwork {
 	if x != nil {
 		return x.Network
+	}
+	return nil
+}
+
+func (x *AgentInfo) GetFreeze() *Freeze {
+	if x != nil {
+		return x.Freeze
 	}
 	return nil
 }
@@ -741,7 +750,7 @@ var File_gracefleet_v1_agent_proto protoreflect.FileDescriptor
 
 const file_gracefleet_v1_agent_proto_rawDesc = "" +
 	"\n" +
-	"\x19gracefleet/v1/agent.proto\x12\rgracefleet.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc1\x03\n" +
+	"\x19gracefleet/v1/agent.proto\x12\rgracefleet.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bgracefleet/v1/rollout.proto\"\xf0\x03\n" +
 	"\tAgentInfo\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x19\n" +
@@ -758,7 +767,8 @@ const file_gracefleet_v1_agent_proto_rawDesc = "" +
 	"\vruntime_dir\x18\v \x01(\tR\n" +
 	"runtimeDir\x12\x1a\n" +
 	"\bservices\x18\f \x01(\x05R\bservices\x125\n" +
-	"\anetwork\x18\r \x01(\v2\x1b.gracefleet.v1.AgentNetworkR\anetwork\"\xeb\x03\n" +
+	"\anetwork\x18\r \x01(\v2\x1b.gracefleet.v1.AgentNetworkR\anetwork\x12-\n" +
+	"\x06freeze\x18\x0e \x01(\v2\x15.gracefleet.v1.FreezeR\x06freeze\"\xeb\x03\n" +
 	"\fAgentNetwork\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x1a\n" +
 	"\bidentity\x18\x02 \x01(\tR\bidentity\x12\x16\n" +
@@ -830,29 +840,31 @@ var file_gracefleet_v1_agent_proto_goTypes = []any{
 	(*GetAgentInfoRequest)(nil),     // 8: gracefleet.v1.GetAgentInfoRequest
 	(*GetAgentInfoResponse)(nil),    // 9: gracefleet.v1.GetAgentInfoResponse
 	(*timestamppb.Timestamp)(nil),   // 10: google.protobuf.Timestamp
+	(*Freeze)(nil),                  // 11: gracefleet.v1.Freeze
 }
 var file_gracefleet_v1_agent_proto_depIdxs = []int32{
 	10, // 0: gracefleet.v1.AgentInfo.start_time:type_name -> google.protobuf.Timestamp
 	2,  // 1: gracefleet.v1.AgentInfo.capabilities:type_name -> gracefleet.v1.Capability
 	1,  // 2: gracefleet.v1.AgentInfo.network:type_name -> gracefleet.v1.AgentNetwork
-	10, // 3: gracefleet.v1.AgentNetwork.not_before:type_name -> google.protobuf.Timestamp
-	10, // 4: gracefleet.v1.AgentNetwork.not_after:type_name -> google.protobuf.Timestamp
-	10, // 5: gracefleet.v1.AgentNetwork.ca_not_after:type_name -> google.protobuf.Timestamp
-	10, // 6: gracefleet.v1.AgentNetwork.crl_next_update:type_name -> google.protobuf.Timestamp
-	10, // 7: gracefleet.v1.AgentNetwork.renew_contact_time:type_name -> google.protobuf.Timestamp
-	5,  // 8: gracefleet.v1.GetCallerResponse.grants:type_name -> gracefleet.v1.Grant
-	0,  // 9: gracefleet.v1.GetAgentInfoResponse.agent:type_name -> gracefleet.v1.AgentInfo
-	8,  // 10: gracefleet.v1.AgentService.GetAgentInfo:input_type -> gracefleet.v1.GetAgentInfoRequest
-	3,  // 11: gracefleet.v1.AgentService.GetCaller:input_type -> gracefleet.v1.GetCallerRequest
-	6,  // 12: gracefleet.v1.AgentService.CheckPermission:input_type -> gracefleet.v1.CheckPermissionRequest
-	9,  // 13: gracefleet.v1.AgentService.GetAgentInfo:output_type -> gracefleet.v1.GetAgentInfoResponse
-	4,  // 14: gracefleet.v1.AgentService.GetCaller:output_type -> gracefleet.v1.GetCallerResponse
-	7,  // 15: gracefleet.v1.AgentService.CheckPermission:output_type -> gracefleet.v1.CheckPermissionResponse
-	13, // [13:16] is the sub-list for method output_type
-	10, // [10:13] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	11, // 3: gracefleet.v1.AgentInfo.freeze:type_name -> gracefleet.v1.Freeze
+	10, // 4: gracefleet.v1.AgentNetwork.not_before:type_name -> google.protobuf.Timestamp
+	10, // 5: gracefleet.v1.AgentNetwork.not_after:type_name -> google.protobuf.Timestamp
+	10, // 6: gracefleet.v1.AgentNetwork.ca_not_after:type_name -> google.protobuf.Timestamp
+	10, // 7: gracefleet.v1.AgentNetwork.crl_next_update:type_name -> google.protobuf.Timestamp
+	10, // 8: gracefleet.v1.AgentNetwork.renew_contact_time:type_name -> google.protobuf.Timestamp
+	5,  // 9: gracefleet.v1.GetCallerResponse.grants:type_name -> gracefleet.v1.Grant
+	0,  // 10: gracefleet.v1.GetAgentInfoResponse.agent:type_name -> gracefleet.v1.AgentInfo
+	8,  // 11: gracefleet.v1.AgentService.GetAgentInfo:input_type -> gracefleet.v1.GetAgentInfoRequest
+	3,  // 12: gracefleet.v1.AgentService.GetCaller:input_type -> gracefleet.v1.GetCallerRequest
+	6,  // 13: gracefleet.v1.AgentService.CheckPermission:input_type -> gracefleet.v1.CheckPermissionRequest
+	9,  // 14: gracefleet.v1.AgentService.GetAgentInfo:output_type -> gracefleet.v1.GetAgentInfoResponse
+	4,  // 15: gracefleet.v1.AgentService.GetCaller:output_type -> gracefleet.v1.GetCallerResponse
+	7,  // 16: gracefleet.v1.AgentService.CheckPermission:output_type -> gracefleet.v1.CheckPermissionResponse
+	14, // [14:17] is the sub-list for method output_type
+	11, // [11:14] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_gracefleet_v1_agent_proto_init() }
@@ -860,6 +872,7 @@ func file_gracefleet_v1_agent_proto_init() {
 	if File_gracefleet_v1_agent_proto != nil {
 		return
 	}
+	file_gracefleet_v1_rollout_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

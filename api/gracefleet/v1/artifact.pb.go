@@ -416,6 +416,408 @@ func (x *UploadArtifactResponse) GetArtifact() *Artifact {
 	return nil
 }
 
+// FetchArtifactRequest says what to fetch, and from where.
+type FetchArtifactRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Expected digest.
+	Digest string `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"`
+	// Expected size in bytes; 0 takes what the source says.
+	SizeBytes int64 `protobuf:"varint,2,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	// File name to keep; empty takes the source's.
+	FileName string `protobuf:"bytes,3,opt,name=file_name,json=fileName,proto3" json:"file_name,omitempty"`
+	// Version to record.
+	Version string `protobuf:"bytes,4,opt,name=version,proto3" json:"version,omitempty"`
+	// Labels to record.
+	Labels map[string]string `protobuf:"bytes,5,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Not an executable: a file that travels with generations.
+	Data bool `protobuf:"varint,6,opt,name=data,proto3" json:"data,omitempty"`
+	// A tar archive, perhaps compressed with gzip, of a program that is a tree.
+	Tree bool `protobuf:"varint,7,opt,name=tree,proto3" json:"tree,omitempty"`
+	// Where it is.
+	//
+	// Types that are valid to be assigned to Source:
+	//
+	//	*FetchArtifactRequest_Url
+	//	*FetchArtifactRequest_Seed
+	Source        isFetchArtifactRequest_Source `protobuf_oneof:"source"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FetchArtifactRequest) Reset() {
+	*x = FetchArtifactRequest{}
+	mi := &file_gracefleet_v1_artifact_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FetchArtifactRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FetchArtifactRequest) ProtoMessage() {}
+
+func (x *FetchArtifactRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gracefleet_v1_artifact_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FetchArtifactRequest.ProtoReflect.Descriptor instead.
+func (*FetchArtifactRequest) Descriptor() ([]byte, []int) {
+	return file_gracefleet_v1_artifact_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *FetchArtifactRequest) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *FetchArtifactRequest) GetSizeBytes() int64 {
+	if x != nil {
+		return x.SizeBytes
+	}
+	return 0
+}
+
+func (x *FetchArtifactRequest) GetFileName() string {
+	if x != nil {
+		return x.FileName
+	}
+	return ""
+}
+
+func (x *FetchArtifactRequest) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *FetchArtifactRequest) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *FetchArtifactRequest) GetData() bool {
+	if x != nil {
+		return x.Data
+	}
+	return false
+}
+
+func (x *FetchArtifactRequest) GetTree() bool {
+	if x != nil {
+		return x.Tree
+	}
+	return false
+}
+
+func (x *FetchArtifactRequest) GetSource() isFetchArtifactRequest_Source {
+	if x != nil {
+		return x.Source
+	}
+	return nil
+}
+
+func (x *FetchArtifactRequest) GetUrl() string {
+	if x != nil {
+		if x, ok := x.Source.(*FetchArtifactRequest_Url); ok {
+			return x.Url
+		}
+	}
+	return ""
+}
+
+func (x *FetchArtifactRequest) GetSeed() *ArtifactSeed {
+	if x != nil {
+		if x, ok := x.Source.(*FetchArtifactRequest_Seed); ok {
+			return x.Seed
+		}
+	}
+	return nil
+}
+
+type isFetchArtifactRequest_Source interface {
+	isFetchArtifactRequest_Source()
+}
+
+type FetchArtifactRequest_Url struct {
+	// An https URL below one of fetch.from of graced.yaml, perhaps with a query, as
+	// of a presigned one: that is told to its server alone.
+	Url string `protobuf:"bytes,8,opt,name=url,proto3,oneof"`
+}
+
+type FetchArtifactRequest_Seed struct {
+	// An agent that holds it, if fetch.seeds of graced.yaml allows that.
+	Seed *ArtifactSeed `protobuf:"bytes,9,opt,name=seed,proto3,oneof"`
+}
+
+func (*FetchArtifactRequest_Url) isFetchArtifactRequest_Source() {}
+
+func (*FetchArtifactRequest_Seed) isFetchArtifactRequest_Source() {}
+
+// ArtifactSeed is an agent that was asked to let another one fetch; see
+// GrantArtifact.
+type ArtifactSeed struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// HOST:PORT of its API on the network.
+	Address string `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	// Its identity, which its certificate has to prove, whatever the address is; see
+	// AgentNetwork.
+	AgentId string `protobuf:"bytes,2,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
+	// What it has granted. A secret of those who ask, and of both agents.
+	Ticket        string `protobuf:"bytes,3,opt,name=ticket,proto3" json:"ticket,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ArtifactSeed) Reset() {
+	*x = ArtifactSeed{}
+	mi := &file_gracefleet_v1_artifact_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ArtifactSeed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ArtifactSeed) ProtoMessage() {}
+
+func (x *ArtifactSeed) ProtoReflect() protoreflect.Message {
+	mi := &file_gracefleet_v1_artifact_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ArtifactSeed.ProtoReflect.Descriptor instead.
+func (*ArtifactSeed) Descriptor() ([]byte, []int) {
+	return file_gracefleet_v1_artifact_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ArtifactSeed) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *ArtifactSeed) GetAgentId() string {
+	if x != nil {
+		return x.AgentId
+	}
+	return ""
+}
+
+func (x *ArtifactSeed) GetTicket() string {
+	if x != nil {
+		return x.Ticket
+	}
+	return ""
+}
+
+// GrantArtifactRequest says who may fetch what.
+type GrantArtifactRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Digest of an artifact of at most 256 MiB that the host holds.
+	Digest string `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"`
+	// Identity of the agent that may fetch it, of the same trust domain; see
+	// AgentNetwork.
+	AgentId string `protobuf:"bytes,2,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
+	// That the caller has the same bytes: who may push may not read with it. It is made
+	// as UploadHeader.delta_base_proof is.
+	Proof         []byte `protobuf:"bytes,3,opt,name=proof,proto3" json:"proof,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GrantArtifactRequest) Reset() {
+	*x = GrantArtifactRequest{}
+	mi := &file_gracefleet_v1_artifact_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GrantArtifactRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GrantArtifactRequest) ProtoMessage() {}
+
+func (x *GrantArtifactRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gracefleet_v1_artifact_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GrantArtifactRequest.ProtoReflect.Descriptor instead.
+func (*GrantArtifactRequest) Descriptor() ([]byte, []int) {
+	return file_gracefleet_v1_artifact_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *GrantArtifactRequest) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *GrantArtifactRequest) GetAgentId() string {
+	if x != nil {
+		return x.AgentId
+	}
+	return ""
+}
+
+func (x *GrantArtifactRequest) GetProof() []byte {
+	if x != nil {
+		return x.Proof
+	}
+	return nil
+}
+
+// GrantArtifactResponse ends a GrantArtifact.
+type GrantArtifactResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// For ArtifactSeed. A secret.
+	Ticket string `protobuf:"bytes,1,opt,name=ticket,proto3" json:"ticket,omitempty"`
+	// When it ends.
+	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GrantArtifactResponse) Reset() {
+	*x = GrantArtifactResponse{}
+	mi := &file_gracefleet_v1_artifact_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GrantArtifactResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GrantArtifactResponse) ProtoMessage() {}
+
+func (x *GrantArtifactResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gracefleet_v1_artifact_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GrantArtifactResponse.ProtoReflect.Descriptor instead.
+func (*GrantArtifactResponse) Descriptor() ([]byte, []int) {
+	return file_gracefleet_v1_artifact_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *GrantArtifactResponse) GetTicket() string {
+	if x != nil {
+		return x.Ticket
+	}
+	return ""
+}
+
+func (x *GrantArtifactResponse) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+// FetchArtifactResponse is how far a fetch has come.
+type FetchArtifactResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Bytes that the host holds.
+	CommittedBytes int64 `protobuf:"varint,1,opt,name=committed_bytes,json=committedBytes,proto3" json:"committed_bytes,omitempty"`
+	// Bytes there are.
+	SizeBytes int64 `protobuf:"varint,2,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	// The stored artifact, in the last message alone.
+	Artifact      *Artifact `protobuf:"bytes,3,opt,name=artifact,proto3" json:"artifact,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FetchArtifactResponse) Reset() {
+	*x = FetchArtifactResponse{}
+	mi := &file_gracefleet_v1_artifact_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FetchArtifactResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FetchArtifactResponse) ProtoMessage() {}
+
+func (x *FetchArtifactResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gracefleet_v1_artifact_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FetchArtifactResponse.ProtoReflect.Descriptor instead.
+func (*FetchArtifactResponse) Descriptor() ([]byte, []int) {
+	return file_gracefleet_v1_artifact_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *FetchArtifactResponse) GetCommittedBytes() int64 {
+	if x != nil {
+		return x.CommittedBytes
+	}
+	return 0
+}
+
+func (x *FetchArtifactResponse) GetSizeBytes() int64 {
+	if x != nil {
+		return x.SizeBytes
+	}
+	return 0
+}
+
+func (x *FetchArtifactResponse) GetArtifact() *Artifact {
+	if x != nil {
+		return x.Artifact
+	}
+	return nil
+}
+
 // GetUploadStatusRequest asks about one artifact.
 type GetUploadStatusRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -430,7 +832,7 @@ type GetUploadStatusRequest struct {
 
 func (x *GetUploadStatusRequest) Reset() {
 	*x = GetUploadStatusRequest{}
-	mi := &file_gracefleet_v1_artifact_proto_msgTypes[4]
+	mi := &file_gracefleet_v1_artifact_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -442,7 +844,7 @@ func (x *GetUploadStatusRequest) String() string {
 func (*GetUploadStatusRequest) ProtoMessage() {}
 
 func (x *GetUploadStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gracefleet_v1_artifact_proto_msgTypes[4]
+	mi := &file_gracefleet_v1_artifact_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -455,7 +857,7 @@ func (x *GetUploadStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUploadStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetUploadStatusRequest) Descriptor() ([]byte, []int) {
-	return file_gracefleet_v1_artifact_proto_rawDescGZIP(), []int{4}
+	return file_gracefleet_v1_artifact_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetUploadStatusRequest) GetDigest() string {
@@ -489,7 +891,7 @@ type GetUploadStatusResponse struct {
 
 func (x *GetUploadStatusResponse) Reset() {
 	*x = GetUploadStatusResponse{}
-	mi := &file_gracefleet_v1_artifact_proto_msgTypes[5]
+	mi := &file_gracefleet_v1_artifact_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -501,7 +903,7 @@ func (x *GetUploadStatusResponse) String() string {
 func (*GetUploadStatusResponse) ProtoMessage() {}
 
 func (x *GetUploadStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gracefleet_v1_artifact_proto_msgTypes[5]
+	mi := &file_gracefleet_v1_artifact_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -514,7 +916,7 @@ func (x *GetUploadStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUploadStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetUploadStatusResponse) Descriptor() ([]byte, []int) {
-	return file_gracefleet_v1_artifact_proto_rawDescGZIP(), []int{5}
+	return file_gracefleet_v1_artifact_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetUploadStatusResponse) GetCommittedBytes() int64 {
@@ -558,7 +960,7 @@ type ListArtifactsRequest struct {
 
 func (x *ListArtifactsRequest) Reset() {
 	*x = ListArtifactsRequest{}
-	mi := &file_gracefleet_v1_artifact_proto_msgTypes[6]
+	mi := &file_gracefleet_v1_artifact_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -570,7 +972,7 @@ func (x *ListArtifactsRequest) String() string {
 func (*ListArtifactsRequest) ProtoMessage() {}
 
 func (x *ListArtifactsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gracefleet_v1_artifact_proto_msgTypes[6]
+	mi := &file_gracefleet_v1_artifact_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -583,7 +985,7 @@ func (x *ListArtifactsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListArtifactsRequest.ProtoReflect.Descriptor instead.
 func (*ListArtifactsRequest) Descriptor() ([]byte, []int) {
-	return file_gracefleet_v1_artifact_proto_rawDescGZIP(), []int{6}
+	return file_gracefleet_v1_artifact_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListArtifactsRequest) GetPageSize() int32 {
@@ -613,7 +1015,7 @@ type ListArtifactsResponse struct {
 
 func (x *ListArtifactsResponse) Reset() {
 	*x = ListArtifactsResponse{}
-	mi := &file_gracefleet_v1_artifact_proto_msgTypes[7]
+	mi := &file_gracefleet_v1_artifact_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -625,7 +1027,7 @@ func (x *ListArtifactsResponse) String() string {
 func (*ListArtifactsResponse) ProtoMessage() {}
 
 func (x *ListArtifactsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gracefleet_v1_artifact_proto_msgTypes[7]
+	mi := &file_gracefleet_v1_artifact_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -638,7 +1040,7 @@ func (x *ListArtifactsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListArtifactsResponse.ProtoReflect.Descriptor instead.
 func (*ListArtifactsResponse) Descriptor() ([]byte, []int) {
-	return file_gracefleet_v1_artifact_proto_rawDescGZIP(), []int{7}
+	return file_gracefleet_v1_artifact_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListArtifactsResponse) GetArtifacts() []*Artifact {
@@ -672,7 +1074,7 @@ type DeleteArtifactRequest struct {
 
 func (x *DeleteArtifactRequest) Reset() {
 	*x = DeleteArtifactRequest{}
-	mi := &file_gracefleet_v1_artifact_proto_msgTypes[8]
+	mi := &file_gracefleet_v1_artifact_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -684,7 +1086,7 @@ func (x *DeleteArtifactRequest) String() string {
 func (*DeleteArtifactRequest) ProtoMessage() {}
 
 func (x *DeleteArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gracefleet_v1_artifact_proto_msgTypes[8]
+	mi := &file_gracefleet_v1_artifact_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -697,7 +1099,7 @@ func (x *DeleteArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteArtifactRequest.ProtoReflect.Descriptor instead.
 func (*DeleteArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_gracefleet_v1_artifact_proto_rawDescGZIP(), []int{8}
+	return file_gracefleet_v1_artifact_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *DeleteArtifactRequest) GetDigest() string {
@@ -737,7 +1139,7 @@ type DeleteArtifactResponse struct {
 
 func (x *DeleteArtifactResponse) Reset() {
 	*x = DeleteArtifactResponse{}
-	mi := &file_gracefleet_v1_artifact_proto_msgTypes[9]
+	mi := &file_gracefleet_v1_artifact_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -749,7 +1151,7 @@ func (x *DeleteArtifactResponse) String() string {
 func (*DeleteArtifactResponse) ProtoMessage() {}
 
 func (x *DeleteArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gracefleet_v1_artifact_proto_msgTypes[9]
+	mi := &file_gracefleet_v1_artifact_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -762,7 +1164,7 @@ func (x *DeleteArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteArtifactResponse.ProtoReflect.Descriptor instead.
 func (*DeleteArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_gracefleet_v1_artifact_proto_rawDescGZIP(), []int{9}
+	return file_gracefleet_v1_artifact_proto_rawDescGZIP(), []int{14}
 }
 
 var File_gracefleet_v1_artifact_proto protoreflect.FileDescriptor
@@ -810,7 +1212,39 @@ const file_gracefleet_v1_artifact_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"M\n" +
 	"\x16UploadArtifactResponse\x123\n" +
-	"\bartifact\x18\x01 \x01(\v2\x17.gracefleet.v1.ArtifactR\bartifact\"Q\n" +
+	"\bartifact\x18\x01 \x01(\v2\x17.gracefleet.v1.ArtifactR\bartifact\"\x81\x03\n" +
+	"\x14FetchArtifactRequest\x12\x16\n" +
+	"\x06digest\x18\x01 \x01(\tR\x06digest\x12\x1d\n" +
+	"\n" +
+	"size_bytes\x18\x02 \x01(\x03R\tsizeBytes\x12\x1b\n" +
+	"\tfile_name\x18\x03 \x01(\tR\bfileName\x12\x18\n" +
+	"\aversion\x18\x04 \x01(\tR\aversion\x12G\n" +
+	"\x06labels\x18\x05 \x03(\v2/.gracefleet.v1.FetchArtifactRequest.LabelsEntryR\x06labels\x12\x12\n" +
+	"\x04data\x18\x06 \x01(\bR\x04data\x12\x12\n" +
+	"\x04tree\x18\a \x01(\bR\x04tree\x12\x12\n" +
+	"\x03url\x18\b \x01(\tH\x00R\x03url\x121\n" +
+	"\x04seed\x18\t \x01(\v2\x1b.gracefleet.v1.ArtifactSeedH\x00R\x04seed\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\b\n" +
+	"\x06source\"[\n" +
+	"\fArtifactSeed\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x19\n" +
+	"\bagent_id\x18\x02 \x01(\tR\aagentId\x12\x16\n" +
+	"\x06ticket\x18\x03 \x01(\tR\x06ticket\"_\n" +
+	"\x14GrantArtifactRequest\x12\x16\n" +
+	"\x06digest\x18\x01 \x01(\tR\x06digest\x12\x19\n" +
+	"\bagent_id\x18\x02 \x01(\tR\aagentId\x12\x14\n" +
+	"\x05proof\x18\x03 \x01(\fR\x05proof\"l\n" +
+	"\x15GrantArtifactResponse\x12\x16\n" +
+	"\x06ticket\x18\x01 \x01(\tR\x06ticket\x12;\n" +
+	"\vexpire_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\"\x94\x01\n" +
+	"\x15FetchArtifactResponse\x12'\n" +
+	"\x0fcommitted_bytes\x18\x01 \x01(\x03R\x0ecommittedBytes\x12\x1d\n" +
+	"\n" +
+	"size_bytes\x18\x02 \x01(\x03R\tsizeBytes\x123\n" +
+	"\bartifact\x18\x03 \x01(\v2\x17.gracefleet.v1.ArtifactR\bartifact\"Q\n" +
 	"\x16GetUploadStatusRequest\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\tR\x06digest\x12\x1f\n" +
 	"\vdelta_bases\x18\x02 \x03(\tR\n" +
@@ -834,9 +1268,11 @@ const file_gracefleet_v1_artifact_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x03 \x01(\tR\trequestId\x12\x16\n" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\"\x18\n" +
-	"\x16DeleteArtifactResponse2\x8f\x03\n" +
+	"\x16DeleteArtifactResponse2\xc9\x04\n" +
 	"\x0fArtifactService\x12_\n" +
-	"\x0eUploadArtifact\x12$.gracefleet.v1.UploadArtifactRequest\x1a%.gracefleet.v1.UploadArtifactResponse(\x01\x12`\n" +
+	"\x0eUploadArtifact\x12$.gracefleet.v1.UploadArtifactRequest\x1a%.gracefleet.v1.UploadArtifactResponse(\x01\x12\\\n" +
+	"\rFetchArtifact\x12#.gracefleet.v1.FetchArtifactRequest\x1a$.gracefleet.v1.FetchArtifactResponse0\x01\x12Z\n" +
+	"\rGrantArtifact\x12#.gracefleet.v1.GrantArtifactRequest\x1a$.gracefleet.v1.GrantArtifactResponse\x12`\n" +
 	"\x0fGetUploadStatus\x12%.gracefleet.v1.GetUploadStatusRequest\x1a&.gracefleet.v1.GetUploadStatusResponse\x12Z\n" +
 	"\rListArtifacts\x12#.gracefleet.v1.ListArtifactsRequest\x1a$.gracefleet.v1.ListArtifactsResponse\x12]\n" +
 	"\x0eDeleteArtifact\x12$.gracefleet.v1.DeleteArtifactRequest\x1a%.gracefleet.v1.DeleteArtifactResponseBAZ?github.com/gracefleet/gracefleet/api/gracefleet/v1;gracefleetv1b\x06proto3"
@@ -853,42 +1289,56 @@ func file_gracefleet_v1_artifact_proto_rawDescGZIP() []byte {
 	return file_gracefleet_v1_artifact_proto_rawDescData
 }
 
-var file_gracefleet_v1_artifact_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_gracefleet_v1_artifact_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_gracefleet_v1_artifact_proto_goTypes = []any{
 	(*Artifact)(nil),                // 0: gracefleet.v1.Artifact
 	(*UploadArtifactRequest)(nil),   // 1: gracefleet.v1.UploadArtifactRequest
 	(*UploadHeader)(nil),            // 2: gracefleet.v1.UploadHeader
 	(*UploadArtifactResponse)(nil),  // 3: gracefleet.v1.UploadArtifactResponse
-	(*GetUploadStatusRequest)(nil),  // 4: gracefleet.v1.GetUploadStatusRequest
-	(*GetUploadStatusResponse)(nil), // 5: gracefleet.v1.GetUploadStatusResponse
-	(*ListArtifactsRequest)(nil),    // 6: gracefleet.v1.ListArtifactsRequest
-	(*ListArtifactsResponse)(nil),   // 7: gracefleet.v1.ListArtifactsResponse
-	(*DeleteArtifactRequest)(nil),   // 8: gracefleet.v1.DeleteArtifactRequest
-	(*DeleteArtifactResponse)(nil),  // 9: gracefleet.v1.DeleteArtifactResponse
-	nil,                             // 10: gracefleet.v1.Artifact.LabelsEntry
-	nil,                             // 11: gracefleet.v1.UploadHeader.LabelsEntry
-	(*timestamppb.Timestamp)(nil),   // 12: google.protobuf.Timestamp
+	(*FetchArtifactRequest)(nil),    // 4: gracefleet.v1.FetchArtifactRequest
+	(*ArtifactSeed)(nil),            // 5: gracefleet.v1.ArtifactSeed
+	(*GrantArtifactRequest)(nil),    // 6: gracefleet.v1.GrantArtifactRequest
+	(*GrantArtifactResponse)(nil),   // 7: gracefleet.v1.GrantArtifactResponse
+	(*FetchArtifactResponse)(nil),   // 8: gracefleet.v1.FetchArtifactResponse
+	(*GetUploadStatusRequest)(nil),  // 9: gracefleet.v1.GetUploadStatusRequest
+	(*GetUploadStatusResponse)(nil), // 10: gracefleet.v1.GetUploadStatusResponse
+	(*ListArtifactsRequest)(nil),    // 11: gracefleet.v1.ListArtifactsRequest
+	(*ListArtifactsResponse)(nil),   // 12: gracefleet.v1.ListArtifactsResponse
+	(*DeleteArtifactRequest)(nil),   // 13: gracefleet.v1.DeleteArtifactRequest
+	(*DeleteArtifactResponse)(nil),  // 14: gracefleet.v1.DeleteArtifactResponse
+	nil,                             // 15: gracefleet.v1.Artifact.LabelsEntry
+	nil,                             // 16: gracefleet.v1.UploadHeader.LabelsEntry
+	nil,                             // 17: gracefleet.v1.FetchArtifactRequest.LabelsEntry
+	(*timestamppb.Timestamp)(nil),   // 18: google.protobuf.Timestamp
 }
 var file_gracefleet_v1_artifact_proto_depIdxs = []int32{
-	12, // 0: gracefleet.v1.Artifact.create_time:type_name -> google.protobuf.Timestamp
-	10, // 1: gracefleet.v1.Artifact.labels:type_name -> gracefleet.v1.Artifact.LabelsEntry
+	18, // 0: gracefleet.v1.Artifact.create_time:type_name -> google.protobuf.Timestamp
+	15, // 1: gracefleet.v1.Artifact.labels:type_name -> gracefleet.v1.Artifact.LabelsEntry
 	2,  // 2: gracefleet.v1.UploadArtifactRequest.header:type_name -> gracefleet.v1.UploadHeader
-	11, // 3: gracefleet.v1.UploadHeader.labels:type_name -> gracefleet.v1.UploadHeader.LabelsEntry
+	16, // 3: gracefleet.v1.UploadHeader.labels:type_name -> gracefleet.v1.UploadHeader.LabelsEntry
 	0,  // 4: gracefleet.v1.UploadArtifactResponse.artifact:type_name -> gracefleet.v1.Artifact
-	0,  // 5: gracefleet.v1.ListArtifactsResponse.artifacts:type_name -> gracefleet.v1.Artifact
-	1,  // 6: gracefleet.v1.ArtifactService.UploadArtifact:input_type -> gracefleet.v1.UploadArtifactRequest
-	4,  // 7: gracefleet.v1.ArtifactService.GetUploadStatus:input_type -> gracefleet.v1.GetUploadStatusRequest
-	6,  // 8: gracefleet.v1.ArtifactService.ListArtifacts:input_type -> gracefleet.v1.ListArtifactsRequest
-	8,  // 9: gracefleet.v1.ArtifactService.DeleteArtifact:input_type -> gracefleet.v1.DeleteArtifactRequest
-	3,  // 10: gracefleet.v1.ArtifactService.UploadArtifact:output_type -> gracefleet.v1.UploadArtifactResponse
-	5,  // 11: gracefleet.v1.ArtifactService.GetUploadStatus:output_type -> gracefleet.v1.GetUploadStatusResponse
-	7,  // 12: gracefleet.v1.ArtifactService.ListArtifacts:output_type -> gracefleet.v1.ListArtifactsResponse
-	9,  // 13: gracefleet.v1.ArtifactService.DeleteArtifact:output_type -> gracefleet.v1.DeleteArtifactResponse
-	10, // [10:14] is the sub-list for method output_type
-	6,  // [6:10] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	17, // 5: gracefleet.v1.FetchArtifactRequest.labels:type_name -> gracefleet.v1.FetchArtifactRequest.LabelsEntry
+	5,  // 6: gracefleet.v1.FetchArtifactRequest.seed:type_name -> gracefleet.v1.ArtifactSeed
+	18, // 7: gracefleet.v1.GrantArtifactResponse.expire_time:type_name -> google.protobuf.Timestamp
+	0,  // 8: gracefleet.v1.FetchArtifactResponse.artifact:type_name -> gracefleet.v1.Artifact
+	0,  // 9: gracefleet.v1.ListArtifactsResponse.artifacts:type_name -> gracefleet.v1.Artifact
+	1,  // 10: gracefleet.v1.ArtifactService.UploadArtifact:input_type -> gracefleet.v1.UploadArtifactRequest
+	4,  // 11: gracefleet.v1.ArtifactService.FetchArtifact:input_type -> gracefleet.v1.FetchArtifactRequest
+	6,  // 12: gracefleet.v1.ArtifactService.GrantArtifact:input_type -> gracefleet.v1.GrantArtifactRequest
+	9,  // 13: gracefleet.v1.ArtifactService.GetUploadStatus:input_type -> gracefleet.v1.GetUploadStatusRequest
+	11, // 14: gracefleet.v1.ArtifactService.ListArtifacts:input_type -> gracefleet.v1.ListArtifactsRequest
+	13, // 15: gracefleet.v1.ArtifactService.DeleteArtifact:input_type -> gracefleet.v1.DeleteArtifactRequest
+	3,  // 16: gracefleet.v1.ArtifactService.UploadArtifact:output_type -> gracefleet.v1.UploadArtifactResponse
+	8,  // 17: gracefleet.v1.ArtifactService.FetchArtifact:output_type -> gracefleet.v1.FetchArtifactResponse
+	7,  // 18: gracefleet.v1.ArtifactService.GrantArtifact:output_type -> gracefleet.v1.GrantArtifactResponse
+	10, // 19: gracefleet.v1.ArtifactService.GetUploadStatus:output_type -> gracefleet.v1.GetUploadStatusResponse
+	12, // 20: gracefleet.v1.ArtifactService.ListArtifacts:output_type -> gracefleet.v1.ListArtifactsResponse
+	14, // 21: gracefleet.v1.ArtifactService.DeleteArtifact:output_type -> gracefleet.v1.DeleteArtifactResponse
+	16, // [16:22] is the sub-list for method output_type
+	10, // [10:16] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_gracefleet_v1_artifact_proto_init() }
@@ -900,13 +1350,17 @@ func file_gracefleet_v1_artifact_proto_init() {
 		(*UploadArtifactRequest_Header)(nil),
 		(*UploadArtifactRequest_Chunk)(nil),
 	}
+	file_gracefleet_v1_artifact_proto_msgTypes[4].OneofWrappers = []any{
+		(*FetchArtifactRequest_Url)(nil),
+		(*FetchArtifactRequest_Seed)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gracefleet_v1_artifact_proto_rawDesc), len(file_gracefleet_v1_artifact_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

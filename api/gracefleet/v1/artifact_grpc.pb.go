@@ -20,6 +20,8 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	ArtifactService_UploadArtifact_FullMethodName  = "/gracefleet.v1.ArtifactService/UploadArtifact"
+	ArtifactService_FetchArtifact_FullMethodName   = "/gracefleet.v1.ArtifactService/FetchArtifact"
+	ArtifactService_GrantArtifact_FullMethodName   = "/gracefleet.v1.ArtifactService/GrantArtifact"
 	ArtifactService_GetUploadStatus_FullMethodName = "/gracefleet.v1.ArtifactService/GetUploadStatus"
 	ArtifactService_ListArtifacts_FullMethodName   = "/gracefleet.v1.ArtifactService/ListArtifacts"
 	ArtifactService_DeleteArtifact_FullMethodName  = "/gracefleet.v1.ArtifactService/DeleteArtifact"
@@ -37,6 +39,15 @@ type ArtifactServiceClient interface {
 	// GetUploadStatus reports. Chunks that are encoded, as a delta or compressed,
 	// begin at a segment; see UploadHeader.
 	UploadArtifact(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadArtifactRequest, UploadArtifactResponse], error)
+	// FetchArtifact has the agent fetch one executable by itself, from where its
+	// graced.yaml lets it. It answers with how far it has come, at most five times a
+	// second, and last with the artifact; for one that the host holds at once. The
+	// fetch belongs to the call and ends with it; what came stays, so the same call
+	// again goes on where it ended. What may pass is UNAVAILABLE; see FETCH_FAILED.
+	FetchArtifact(ctx context.Context, in *FetchArtifactRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FetchArtifactResponse], error)
+	// GrantArtifact lets another agent fetch an artifact from this one, over its
+	// address on the network, for 15 minutes and as often as it needs.
+	GrantArtifact(ctx context.Context, in *GrantArtifactRequest, opts ...grpc.CallOption) (*GrantArtifactResponse, error)
 	// GetUploadStatus reports how much of an artifact the host holds.
 	GetUploadStatus(ctx context.Context, in *GetUploadStatusRequest, opts ...grpc.CallOption) (*GetUploadStatusResponse, error)
 	// ListArtifacts lists stored artifacts, newest first.
@@ -65,6 +76,35 @@ func (c *artifactServiceClient) UploadArtifact(ctx context.Context, opts ...grpc
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ArtifactService_UploadArtifactClient = grpc.ClientStreamingClient[UploadArtifactRequest, UploadArtifactResponse]
+
+func (c *artifactServiceClient) FetchArtifact(ctx context.Context, in *FetchArtifactRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FetchArtifactResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &ArtifactService_ServiceDesc.Streams[1], ArtifactService_FetchArtifact_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[FetchArtifactRequest, FetchArtifactResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ArtifactService_FetchArtifactClient = grpc.ServerStreamingClient[FetchArtifactResponse]
+
+func (c *artifactServiceClient) GrantArtifact(ctx context.Context, in *GrantArtifactRequest, opts ...grpc.CallOption) (*GrantArtifactResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GrantArtifactResponse)
+	err := c.cc.Invoke(ctx, ArtifactService_GrantArtifact_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
 
 func (c *artifactServiceClient) GetUploadStatus(ctx context.Context, in *GetUploadStatusRequest, opts ...grpc.CallOption) (*GetUploadStatusResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -108,6 +148,15 @@ type ArtifactServiceServer interface {
 	// GetUploadStatus reports. Chunks that are encoded, as a delta or compressed,
 	// begin at a segment; see UploadHeader.
 	UploadArtifact(grpc.ClientStreamingServer[UploadArtifactRequest, UploadArtifactResponse]) error
+	// FetchArtifact has the agent fetch one executable by itself, from where its
+	// graced.yaml lets it. It answers with how far it has come, at most five times a
+	// second, and last with the artifact; for one that the host holds at once. The
+	// fetch belongs to the call and ends with it; what came stays, so the same call
+	// again goes on where it ended. What may pass is UNAVAILABLE; see FETCH_FAILED.
+	FetchArtifact(*FetchArtifactRequest, grpc.ServerStreamingServer[FetchArtifactResponse]) error
+	// GrantArtifact lets another agent fetch an artifact from this one, over its
+	// address on the network, for 15 minutes and as often as it needs.
+	GrantArtifact(context.Context, *GrantArtifactRequest) (*GrantArtifactResponse, error)
 	// GetUploadStatus reports how much of an artifact the host holds.
 	GetUploadStatus(context.Context, *GetUploadStatusRequest) (*GetUploadStatusResponse, error)
 	// ListArtifacts lists stored artifacts, newest first.
@@ -126,6 +175,12 @@ type UnimplementedArtifactServiceServer struct{}
 
 func (UnimplementedArtifactServiceServer) UploadArtifact(grpc.ClientStreamingServer[UploadArtifactRequest, UploadArtifactResponse]) error {
 	return status.Error(codes.Unimplemented, "method UploadArtifact not implemented")
+}
+func (UnimplementedArtifactServiceServer) FetchArtifact(*FetchArtifactRequest, grpc.ServerStreamingServer[FetchArtifactResponse]) error {
+	return status.Error(codes.Unimplemented, "method FetchArtifact not implemented")
+}
+func (UnimplementedArtifactServiceServer) GrantArtifact(context.Context, *GrantArtifactRequest) (*GrantArtifactResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GrantArtifact not implemented")
 }
 func (UnimplementedArtifactServiceServer) GetUploadStatus(context.Context, *GetUploadStatusRequest) (*GetUploadStatusResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetUploadStatus not implemented")
@@ -163,6 +218,35 @@ func _ArtifactService_UploadArtifact_Handler(srv interface{}, stream grpc.Server
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ArtifactService_UploadArtifactServer = grpc.ClientStreamingServer[UploadArtifactRequest, UploadArtifactResponse]
+
+func _ArtifactService_FetchArtifact_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(FetchArtifactRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(ArtifactServiceServer).FetchArtifact(m, &grpc.GenericServerStream[FetchArtifactRequest, FetchArtifactResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ArtifactService_FetchArtifactServer = grpc.ServerStreamingServer[FetchArtifactResponse]
+
+func _ArtifactService_GrantArtifact_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GrantArtifactRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ArtifactServiceServer).GrantArtifact(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ArtifactService_GrantArtifact_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ArtifactServiceServer).GrantArtifact(ctx, req.(*GrantArtifactRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
 
 func _ArtifactService_GetUploadStatus_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetUploadStatusRequest)
@@ -226,6 +310,10 @@ var ArtifactService_ServiceDesc = grpc.ServiceDesc{
 	HandlerType: (*ArtifactServiceServer)(nil),
 	Methods: []grpc.MethodDesc{
 		{
+			MethodName: "GrantArtifact",
+			Handler:    _ArtifactService_GrantArtifact_Handler,
+		},
+		{
 			MethodName: "GetUploadStatus",
 			Handler:    _ArtifactService_GetUploadStatus_Handler,
 		},
@@ -243,6 +331,11 @@ var ArtifactService_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "UploadArtifact",
 			Handler:       _ArtifactService_UploadArtifact_Handler,
 			ClientStreams: true,
+		},
+		{
+			StreamName:    "FetchArtifact",
+			Handler:       _ArtifactService_FetchArtifact_Handler,
+			ServerStreams: true,
 		},
 	},
 	Metadata: "gracefleet/v1/artifact.proto",

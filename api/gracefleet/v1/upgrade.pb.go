@@ -130,6 +130,25 @@ const (
 	// What was sent as a delta, or compressed, could not be decoded here: send the
 	// bytes as they are.
 	Reason_REASON_DELTA_REFUSED Reason = 47
+	// Another rollout has claimed the service: "rollout", "spec_hash", "driver",
+	// "actor" and "time" in the metadata say which.
+	Reason_REASON_ROLLOUT_CLAIMED Reason = 48
+	// Another driver has the rollout's lease: "driver" in the metadata says who, and
+	// "time" until when.
+	Reason_REASON_ROLLOUT_DRIVEN Reason = 49
+	// A later driver has taken the rollout over: "driver" in the metadata says who.
+	Reason_REASON_ROLLOUT_OVERTAKEN Reason = 50
+	// The host has no such claim.
+	Reason_REASON_ROLLOUT_NOT_FOUND Reason = 51
+	// Upgrades of this host are stopped: "actor", "reason" and "time" in the metadata
+	// say by whom, why and since when.
+	Reason_REASON_FROZEN Reason = 52
+	// The driver of a rollout is gone, and its policy for that has the host go back.
+	Reason_REASON_ORPHANED Reason = 53
+	// The artifact could not be fetched from where it was said to be. With UNAVAILABLE
+	// it may be there the next time; with NOT_FOUND it is not there, and with
+	// FAILED_PRECONDITION it may not, or cannot, be fetched from there.
+	Reason_REASON_FETCH_FAILED Reason = 54
 )
 
 // Enum value maps for Reason.
@@ -183,6 +202,13 @@ var (
 		45: "REASON_TOO_MANY_UPLOADS",
 		46: "REASON_QUOTA_EXCEEDED",
 		47: "REASON_DELTA_REFUSED",
+		48: "REASON_ROLLOUT_CLAIMED",
+		49: "REASON_ROLLOUT_DRIVEN",
+		50: "REASON_ROLLOUT_OVERTAKEN",
+		51: "REASON_ROLLOUT_NOT_FOUND",
+		52: "REASON_FROZEN",
+		53: "REASON_ORPHANED",
+		54: "REASON_FETCH_FAILED",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":           0,
@@ -233,6 +259,13 @@ var (
 		"REASON_TOO_MANY_UPLOADS":      45,
 		"REASON_QUOTA_EXCEEDED":        46,
 		"REASON_DELTA_REFUSED":         47,
+		"REASON_ROLLOUT_CLAIMED":       48,
+		"REASON_ROLLOUT_DRIVEN":        49,
+		"REASON_ROLLOUT_OVERTAKEN":     50,
+		"REASON_ROLLOUT_NOT_FOUND":     51,
+		"REASON_FROZEN":                52,
+		"REASON_ORPHANED":              53,
+		"REASON_FETCH_FAILED":          54,
 	}
 )
 
@@ -1812,7 +1845,7 @@ const file_gracefleet_v1_upgrade_proto_rawDesc = "" +
 	"\aupgrade\x18\x01 \x01(\v2\x16.gracefleet.v1.UpgradeR\aupgrade\x12\x18\n" +
 	"\aaborted\x18\x02 \x01(\bR\aaborted\x12\x1c\n" +
 	"\tunchanged\x18\x03 \x01(\bR\tunchanged\x124\n" +
-	"\achanges\x18\x04 \x03(\v2\x1a.gracefleet.v1.FieldChangeR\achanges*\xfc\t\n" +
+	"\achanges\x18\x04 \x03(\v2\x1a.gracefleet.v1.FieldChangeR\achanges*\xb0\v\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aREASON_UPGRADE_IN_PROGRESS\x10\x01\x12\x18\n" +
@@ -1862,7 +1895,14 @@ const file_gracefleet_v1_upgrade_proto_rawDesc = "" +
 	"\x13REASON_RATE_LIMITED\x10,\x12\x1b\n" +
 	"\x17REASON_TOO_MANY_UPLOADS\x10-\x12\x19\n" +
 	"\x15REASON_QUOTA_EXCEEDED\x10.\x12\x18\n" +
-	"\x14REASON_DELTA_REFUSED\x10/2\xaf\x04\n" +
+	"\x14REASON_DELTA_REFUSED\x10/\x12\x1a\n" +
+	"\x16REASON_ROLLOUT_CLAIMED\x100\x12\x19\n" +
+	"\x15REASON_ROLLOUT_DRIVEN\x101\x12\x1c\n" +
+	"\x18REASON_ROLLOUT_OVERTAKEN\x102\x12\x1c\n" +
+	"\x18REASON_ROLLOUT_NOT_FOUND\x103\x12\x11\n" +
+	"\rREASON_FROZEN\x104\x12\x13\n" +
+	"\x0fREASON_ORPHANED\x105\x12\x17\n" +
+	"\x13REASON_FETCH_FAILED\x1062\xaf\x04\n" +
 	"\x0eUpgradeService\x12W\n" +
 	"\fStartUpgrade\x12\".gracefleet.v1.StartUpgradeRequest\x1a#.gracefleet.v1.StartUpgradeResponse\x12Q\n" +
 	"\n" +

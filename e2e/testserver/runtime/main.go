@@ -6,10 +6,13 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"log"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -31,11 +34,13 @@ func main() {
 	failAfter := flag.Duration("fail-after", 0, "call Fail this long after being ready")
 	crashAfter := flag.Duration("crash-after", 0, "exit with 3 this long after being ready")
 	lock := flag.String("lock", "", "file that one copy of the program can hold; another one ends")
+	refuse := flag.String("refuse", "", "file with versions of this program that give up at once on this host")
 	startAfter := flag.Duration("start-after", 0, "do nothing at all before this")
 	readyAfter := flag.Duration("ready-after", 0, "be ready only after this")
 	flag.Parse()
 	time.Sleep(*startAfter)
 	check(hold(*lock))
+	check(accepted(*refuse))
 
 	svc, err := gracefleet.Start(gracefleet.Options{LameDuck: *lameDuck, DrainTimeout: *drainTimeout, Logf: log.Printf})
 	check(err)
@@ -64,6 +69,18 @@ func hold(path string) (err error) {
 		return err
 	}
 	return syscall.Flock(int(held.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+}
+
+// accepted is an error where the host's file names this version.
+func accepted(path string) error {
+	refused, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if slices.Contains(strings.Fields(string(refused)), version) {
+		err = fmt.Errorf("%s is among what %s refuses", version, path)
+	}
+	return err
 }
 
 func check(err error) {

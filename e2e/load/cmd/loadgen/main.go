@@ -1,6 +1,6 @@
-// Command loadgen puts a steady load on a service. It prints the figures as JSON
-// on standard output and in words on standard error, and exits with 1 when a
-// request was lost.
+// Command loadgen puts a steady load on a service, or on several. It prints the
+// figures as JSON on standard output and in words on standard error, and exits with 1
+// when a request was lost. The JSON of several is an object, by address.
 package main
 
 import (
@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -18,7 +19,7 @@ import (
 
 func main() {
 	var cfg load.Config
-	flag.StringVar(&cfg.Address, "address", "127.0.0.1:8080", "HOST:PORT, or unix:PATH")
+	addresses := flag.String("address", "127.0.0.1:8080", "HOST:PORT, or unix:PATH; several with commas between them, each with the load of the other flags")
 	flag.StringVar(&cfg.Path, "path", "/", "path of the requests")
 	flag.Float64Var(&cfg.Fresh, "fresh", 1000, "requests a second on connections of their own")
 	flag.Float64Var(&cfg.KeepAlive, "keep-alive", 1000, "requests a second on lasting connections")
@@ -34,18 +35,48 @@ func main() {
 		ctx, cancel = context.WithTimeout(ctx, *duration)
 		defer cancel()
 	}
-	l := load.Run(ctx, cfg)
-	<-ctx.Done()
-	s := l.Stop()
+	seen := run(ctx, cfg, strings.Split(*addresses, ","))
 
-	fmt.Fprint(os.Stderr, s)
 	out := json.NewEncoder(os.Stdout)
 	out.SetIndent("", "  ")
-	if err := out.Encode(s); err != nil {
+	if err := out.Encode(figures(seen)); err != nil {
 		fmt.Fprintln(os.Stderr, "loadgen:", err)
 		os.Exit(1)
 	}
-	if s.Lost() > 0 {
-		os.Exit(1)
+	for _, s := range seen {
+		if s.Lost() > 0 {
+			os.Exit(1)
+		}
 	}
+}
+
+// run puts the load on every address until ctx ends.
+func run(ctx context.Context, cfg load.Config, addresses []string) map[string]load.Snapshot {
+	loads := make([]*load.Load, len(addresses))
+	for i, address := range addresses {
+		cfg.Address = address
+		loads[i] = load.Run(ctx, cfg)
+	}
+	<-ctx.Done()
+	seen := make(map[string]load.Snapshot)
+	for i, address := range addresses {
+		s := loads[i].Stop()
+		if len(addresses) > 1 {
+			fmt.Fprintln(os.Stderr, address)
+		}
+		fmt.Fprint(os.Stderr, s)
+		seen[address] = s
+	}
+	return seen
+}
+
+// figures are those of the one address, or all.
+func figures(seen map[string]load.Snapshot) any {
+	if len(seen) > 1 {
+		return seen
+	}
+	for _, s := range seen {
+		return s
+	}
+	return nil
 }
