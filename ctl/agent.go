@@ -24,13 +24,16 @@ import (
 
 // client is a connection to one agent.
 type client struct {
-	conn      *grpc.ClientConn
-	local     bool // the agent is on this host
+	conn  *grpc.ClientConn
+	local bool // the agent is on this host
+	// moves is told of bytes on their way to one of many agents; unset, a bar shows them.
+	moves     func(n int64)
 	services  pb.SupervisorServiceClient
 	upgrades  pb.UpgradeServiceClient
 	artifacts pb.ArtifactServiceClient
 	agent     pb.AgentServiceClient
 	audit     pb.AuditServiceClient
+	rollouts  pb.RolloutServiceClient
 }
 
 // connect reaches the one agent that is meant, and learns its host's name, which
@@ -67,6 +70,10 @@ func (s *session) reach(ctx context.Context, host inventory.Host) (*client, erro
 	if err != nil {
 		return nil, err
 	}
+	return newClient(conn, host), nil
+}
+
+func newClient(conn *grpc.ClientConn, host inventory.Host) *client {
 	return &client{
 		conn:      conn,
 		local:     local(host),
@@ -75,7 +82,8 @@ func (s *session) reach(ctx context.Context, host inventory.Host) (*client, erro
 		artifacts: pb.NewArtifactServiceClient(conn),
 		agent:     pb.NewAgentServiceClient(conn),
 		audit:     pb.NewAuditServiceClient(conn),
-	}, nil
+		rollouts:  pb.NewRolloutServiceClient(conn),
+	}
 }
 
 // dial prepares the connection: by a local socket, or by mutual TLS.
@@ -84,9 +92,8 @@ func (s *session) dial(host inventory.Host) (*grpc.ClientConn, error) {
 	if local(host) {
 		return api.Dial(host.Address, limit)
 	}
-	t := s.to.tls
-	t.AgentID = host.AgentID
-	return api.DialTLS(host.Address, t, limit)
+	s.dialled.Do(func() { s.remote = api.NewDialer(s.to.tls) })
+	return s.remote.Dial(host.Address, host.AgentID, limit)
 }
 
 // local says whether a host is reached without TLS.

@@ -38,7 +38,9 @@ func (s *session) keep(c *client, u *upload) {
 	if n < minKept || n > kept.MaxBytes || u.header.GetData() || c.local {
 		return
 	}
-	_ = s.kept().Keep(io.NewSectionReader(u.file, 0, n), u.header.Digest, u.header.FileName)
+	u.copied.Do(func() {
+		_ = s.kept().Keep(io.NewSectionReader(u.file, 0, n), u.header.Digest, u.header.FileName)
+	})
 }
 
 // localBase is a file that --delta-from names.

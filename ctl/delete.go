@@ -10,35 +10,57 @@ import (
 	"github.com/spf13/cobra"
 
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
+	"github.com/gracefleet/gracefleet/ctl/internal/inventory"
 )
 
 func newDelete(s *session) *cobra.Command {
 	var m mutation
 	var keep bool
+	var confirm string
 	cmd := &cobra.Command{
 		Use:   "delete SERVICE",
 		Short: "Forget a stopped service, its history and its logs",
+		Long: "Forgets a stopped service, its history and its logs. On several hosts --confirm must say\n" +
+			"the service's name once more.",
 		Example: example("gracectl stop web && gracectl delete web", "gracectl delete web -y",
+			"gracectl delete web --hosts zone=b --confirm web   # on several hosts",
 			"gracectl delete web --keep-running   # give an adopted program back"),
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: s.completeServices,
 	}
 	cmd.Flags().BoolVar(&keep, "keep-running", false, "leave an adopted program running, as if it never had been adopted")
+	cmd.Flags().StringVar(&confirm, "confirm", "", "the service's name again, to delete it on several hosts")
 	m.flags(cmd)
 	cmd.PreRunE = func(cmd *cobra.Command, args []string) error {
 		if m.dryRun {
 			return nil
 		}
+		many, err := s.several(cmd.Context())
+		switch {
+		case err != nil:
+			return err
+		case many:
+			return confirmed("delete", args[0], confirm, s.chosen)
+		}
 		return s.confirm(cmd.Context(), "delete "+args[0]+", its history and its logs?")
 	}
-	cmd.RunE = s.withAgent(func(ctx context.Context, c *client, args []string) error {
-		_, err := c.services.DeleteService(ctx, &pb.DeleteServiceRequest{
-			Name: args[0], ValidateOnly: m.dryRun, RequestId: m.id(), Reason: m.reason, KeepRunning: keep,
-		})
-		if err != nil {
+	request := func(service string) *pb.DeleteServiceRequest {
+		return &pb.DeleteServiceRequest{Name: service, ValidateOnly: m.dryRun, RequestId: m.id(), Reason: m.reason, KeepRunning: keep}
+	}
+	cmd.RunE = s.withEach(func(ctx context.Context, c *client, args []string) error {
+		if _, err := c.services.DeleteService(ctx, request(args[0])); err != nil {
 			return err
 		}
 		return s.deleted("service", args[0], m.dryRun)
+	}, func(ctx context.Context, hosts []inventory.Host, args []string) error {
+		req := request(args[0])
+		return s.each(ctx, hosts, func(ctx context.Context, _ inventory.Host, c *client) (done, error) {
+			_, err := c.services.DeleteService(ctx, req)
+			if m.dryRun {
+				return done{outcome: "would-change"}, err
+			}
+			return done{outcome: "deleted"}, err
+		})
 	})
 	return cmd
 }

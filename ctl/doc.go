@@ -12,14 +12,32 @@
 //   - agent.go: the connection, and what to say when there is none
 //   - fanout.go: asking many hosts; report.go: what came of it, host by host;
 //     status_hosts.go: their services; drift.go: what differs among them
-//   - source.go: service files and artifacts that arguments name
+//   - each.go: having many hosts do something
+//   - rollout_flags.go, rollout_spec.go, rollout_begin.go: from flags and hosts to a
+//     rollout; rollout_predict.go: what it will take
+//   - rollout_drive.go: driving one; rollout_delivery.go: what hosts lack;
+//     rollout_seeds.go: and get from each other; rollout_watching.go: looking on while
+//     somebody else does
+//   - rollout_show.go: what is seen meanwhile, of rollout_scene.go, by rollout_live.go,
+//     rollout_lines.go and rollout_records.go; rollout_notify.go: who is told;
+//     rollout_report.go: what came of it
+//   - rollout_command.go: rollouts by their ids, found by rollout_find.go:
+//     rollout_list.go, rollout_status.go, rollout_control.go, rollout_word.go,
+//     rollout_resume.go; rollout_trust.go: what is not run unseen
+//   - explain.go and its pages, explain_handover.go and explain_rollouts.go
+//   - coordinator.go: a service is one rollout's at a time; rollout_history.go: those
+//     that are over
+//   - freeze.go: hosts that refuse upgrades
+//   - source.go: service files and artifacts that arguments name; stock.go: the files of
+//     this machine that a run sends
 //   - upload.go, bar.go: pushing an artifact, resumably; parcel.go: in which form its
 //     bytes travel; base.go: what they may be a difference to
+//   - fetch.go: having an agent fetch an artifact
 //   - dryrun.go: what --dry-run reports
 //   - watch.go: a stream of looks at a service that outlives the agent
 //   - follow.go: watching an upgrade until it is over
 //   - view.go, live.go, lines.go: what is seen meanwhile, as records, on a
-//     terminal, in a pipe
+//     terminal, in a pipe; block.go: lines that are redrawn
 //   - describe.go: upgrades and generations in words
 //   - result.go: what came of it, in one line, in detail and as a record
 //   - audit.go, audit_verify.go: the record of who did what, and whether it is whole

@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-
-	"github.com/gracefleet/gracefleet/api"
-	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
 )
 
 // Exit codes of gracectl; scripts depend on them.
@@ -53,8 +50,7 @@ func exitCode(ctx context.Context, err error) int {
 	case ctx.Err() != nil:
 		return ExitDetached
 	}
-	switch api.ReasonOf(err) {
-	case pb.Reason_REASON_UPGRADE_IN_PROGRESS, pb.Reason_REASON_UPLOAD_BUSY:
+	if heldElsewhere(err) {
 		return ExitHeld
 	}
 	return ExitError

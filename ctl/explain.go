@@ -12,11 +12,11 @@ import (
 func newExplain(s *session) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "explain",
-		Short:   "Explain the service file, known programs and gracectl's settings",
-		Example: example("gracectl explain spec", "gracectl explain presets nginx", "gracectl explain config"),
+		Short:   "Explain the service file, known programs, rollouts and gracectl's settings",
+		Example: example("gracectl explain spec", "gracectl explain presets nginx", "gracectl explain rollouts"),
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return usage("say what: explain spec, dialects, presets or config")
+			return usage("say what: explain spec, dialects, presets, rollouts or config")
 		},
 	}
 	cmd.AddCommand(
@@ -43,6 +43,13 @@ func newExplain(s *session) *cobra.Command {
 			RunE:              func(_ *cobra.Command, args []string) error { return s.explainPresets(args) },
 		},
 		&cobra.Command{
+			Use:     "rollouts",
+			Short:   "Upgrades of many hosts: order, budgets, who drives, exit codes",
+			Example: example("gracectl explain rollouts"),
+			Args:    cobra.NoArgs,
+			RunE:    func(*cobra.Command, []string) error { return s.explainRollouts() },
+		},
+		&cobra.Command{
 			Use:     "config",
 			Short:   "Where gracectl's settings come from",
 			Example: example("gracectl explain config"),
@@ -67,6 +74,12 @@ func (s *session) explainSpec() error {
 var settings = [][4]string{
 	{"--agent", "GRACECTL_AGENT", "unix:/run/gracefleet/graced.sock as root, else unix:$XDG_RUNTIME_DIR/gracefleet/graced.sock", "the agent to talk to, unix:PATH or HOST:PORT"},
 	{"--inventory", "GRACECTL_INVENTORY", "", "hosts instead: FILE, exec:/PROGRAM or srv:_SERVICE._tcp.DOMAIN; --hosts, --all and --limit choose from them"},
+	{"--coordinator", "GRACECTL_COORDINATOR", "none", "etcds://HOST/PREFIX, by which a service is one rollout's at a time on whatever hosts"},
+	{"", "GRACECTL_ETCD_CA", "", "certificates of those who issue etcd's; the key of a context is etcd_ca"},
+	{"", "GRACECTL_ETCD_CERT", "", "your certificate for etcd; etcd_cert"},
+	{"", "GRACECTL_ETCD_KEY", "", "its key; etcd_key"},
+	{"", "GRACECTL_ETCD_USER", "", "your user of etcd; etcd_user"},
+	{"", "GRACECTL_ETCD_PASSWORD_FILE", "", "file with that user's password; etcd_password_file"},
 	{"--context", "GRACECTL_CONTEXT", "the current one of $XDG_CONFIG_HOME/gracefleet/gracectl.yaml, else of ~/.config", "named settings of that file"},
 	{"--tls-cert", "GRACECTL_TLS_CERT", "", "your certificate, for an agent on the network"},
 	{"--tls-key", "GRACECTL_TLS_KEY", "", "its key"},

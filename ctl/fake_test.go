@@ -61,8 +61,12 @@ type agent struct {
 	// encodings says that it decodes, unless refuse says why not.
 	encodings bool
 	refuse    *api.Error
+	// fetches are what FetchArtifact answers, call by call: what it says, then an error.
+	fetches [][]any
 	// stall is how long it waits before it reads on.
 	stall time.Duration
+
+	rollouts *rolloutHost
 }
 
 func newAgent(t *testing.T) *agent {
@@ -74,6 +78,7 @@ func newAgent(t *testing.T) *agent {
 		stored:  map[string][]byte{},
 		sizes:   map[string]int64{},
 	}
+	a.rollouts = newRolloutHost(a)
 	a.start(t)
 	t.Cleanup(func() { a.stop() })
 	return a
@@ -102,6 +107,7 @@ func (a *agent) start(t *testing.T) {
 	pb.RegisterUpgradeServiceServer(a.server, a)
 	pb.RegisterArtifactServiceServer(a.server, a)
 	pb.RegisterAuditServiceServer(a.server, a)
+	pb.RegisterRolloutServiceServer(a.server, a.rollouts)
 	a.served = make(chan error, 1)
 	go func(s *grpc.Server) { a.served <- s.Serve(l) }(a.server)
 }
@@ -232,7 +238,24 @@ func (a *agent) GetUploadStatus(_ context.Context, req *pb.GetUploadStatusReques
 	return &pb.GetUploadStatusResponse{CommittedBytes: n, Complete: complete, DeltaBases: held, Encodings: a.encodings}, nil
 }
 
+// GrantArtifact lets everybody fetch who shows to have the bytes.
+func (a *agent) GrantArtifact(_ context.Context, req *pb.GrantArtifactRequest) (*pb.GrantArtifactResponse, error) {
+	a.record(req)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	proof, err := delta.Proof(req.GetDigest(), bytes.NewReader(a.stored[req.GetDigest()]))
+	if err != nil || !bytes.Equal(proof, req.GetProof()) {
+		return nil, status.Error(codes.FailedPrecondition, "no proof")
+	}
+	return &pb.GrantArtifactResponse{Ticket: "secret"}, nil
+}
+
 func (a *agent) UploadArtifact(in grpc.ClientStreamingServer[pb.UploadArtifactRequest, pb.UploadArtifactResponse]) error {
+	defer a.rollouts.arrived()
+	return a.upload(in)
+}
+
+func (a *agent) upload(in grpc.ClientStreamingServer[pb.UploadArtifactRequest, pb.UploadArtifactResponse]) error {
 	first, err := in.Recv()
 	if err != nil {
 		return err

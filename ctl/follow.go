@@ -54,6 +54,31 @@ func (s *session) follow(ctx context.Context, c *client, up *pb.Upgrade, wait st
 	return s.conclude(outcome(last, up, aborting))
 }
 
+// followOne waits for an upgrade on one of many hosts; good is the outcome of one that
+// succeeds.
+func (s *session) followOne(ctx context.Context, c *client, up *pb.Upgrade, wait, good string) (done, error) {
+	if wait == "none" {
+		return done{outcome: "in-progress", text: up.GetId()}, nil
+	}
+	last := &pb.ServiceStatus{Upgrade: up}
+	err := s.watch(ctx, c, up.GetService(), quiet{}, func(st *pb.ServiceStatus) (bool, error) {
+		if st.GetUpgrade().GetId() != up.GetId() {
+			return true, nil // another one began since
+		}
+		last = st
+		return over(st, st.GetUpgrade(), wait), nil
+	})
+	if err != nil {
+		return done{}, err
+	}
+	r := outcome(last, last.GetUpgrade(), false)
+	d := done{outcome: good, text: visible(last.GetUpgrade().GetMessage()), more: object{{"toGeneration", up.GetToGeneration()}}}
+	if r.code != ExitDone {
+		d.outcome = "failed"
+	}
+	return d, nil
+}
+
 // over says whether there is nothing left to wait for.
 func over(st *pb.ServiceStatus, up *pb.Upgrade, wait string) bool {
 	switch up.GetState() {

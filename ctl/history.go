@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
+	"github.com/gracefleet/gracefleet/ctl/internal/inventory"
 	"github.com/gracefleet/gracefleet/internal/chain"
 )
 
@@ -20,28 +21,67 @@ func newHistory(s *session) *cobra.Command {
 	return &cobra.Command{
 		Use:               "history SERVICE",
 		Short:             "Show what was done to a service: what, who, when, why, how it ended",
-		Example:           example("gracectl history web", "gracectl history web -o json"),
+		Example:           example("gracectl history web", "gracectl history web -o json", "gracectl history web --hosts zone=b"),
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: s.completeServices,
-		RunE: s.withAgent(func(ctx context.Context, c *client, args []string) error {
-			upgrades, err := c.listUpgrades(ctx, args[0])
-			if err != nil {
-				return err
-			}
-			generations, err := c.listGenerations(ctx, args[0])
-			if err != nil {
-				return err
-			}
-			acts, err := c.acts(ctx, args[0], upgrades)
+		RunE: s.withEach(func(ctx context.Context, c *client, args []string) error {
+			past, err := c.past(ctx, args[0])
 			if err != nil {
 				return err
 			}
 			if s.structured() {
-				return s.print(object{{"service", args[0]}, {"upgrades", many(upgrades)}, {"acts", actObjects(acts)}, {"generations", many(generations)}})
+				return s.print(append(object{{"service", args[0]}}, past.object()...))
 			}
-			return s.printTable(historyTable(upgrades, acts, time.Now()))
-		}),
+			return s.printTable(historyTable(past.upgrades, past.acts, time.Now()))
+		}, s.historyOfHosts),
 	}
+}
+
+// past is what was done to a service on one host.
+type past struct {
+	upgrades    []*pb.Upgrade
+	generations []*pb.Generation
+	acts        []auditLine
+}
+
+func (p past) object() object {
+	return object{{"upgrades", many(p.upgrades)}, {"acts", actObjects(p.acts)}, {"generations", many(p.generations)}}
+}
+
+func (c *client) past(ctx context.Context, service string) (p past, err error) {
+	if p.upgrades, err = c.listUpgrades(ctx, service); err != nil {
+		return p, err
+	}
+	if p.generations, err = c.listGenerations(ctx, service); err != nil {
+		return p, err
+	}
+	p.acts, err = c.acts(ctx, service, p.upgrades)
+	return p, err
+}
+
+// historyOfHosts shows the history of a service on many hosts, one below the other.
+func (s *session) historyOfHosts(ctx context.Context, hosts []inventory.Host, args []string) error {
+	ask := func(ctx context.Context, c *client) (past, error) { return c.past(ctx, args[0]) }
+	if s.structured() {
+		list := &hostList{s: s}
+		return sweep(ctx, s, hosts, ask, func(r reply[past]) error {
+			o := r.object()
+			if r.err == nil {
+				o = append(o, r.answer.object()...)
+			}
+			return list.add(o)
+		}, func() error { return list.end() })
+	}
+	return sweep(ctx, s, hosts, ask, func(r reply[past]) error {
+		if r.err != nil {
+			s.say("%s: %s: %s\n", r.host.Name, r.outcome(), visible(words(r.err)))
+			return nil
+		}
+		s.say("%s:", r.host.Name)
+		err := s.printTable(historyTable(r.answer.upgrades, r.answer.acts, time.Now()))
+		s.say("")
+		return err
+	}, nothingMore)
 }
 
 // lastActs is how many lines of the record are looked at: all of them take seconds.

@@ -126,7 +126,7 @@ func TestOneHostOfTheInventory(t *testing.T) {
 	if len(asked[*pb.PromoteUpgradeRequest](f.agents["web-1"])) != 1 {
 		t.Error("web-1 was not asked")
 	}
-	for _, line := range []string{"abort web --all", "restart web --hosts web-*", "status -w --all", "logs web --hosts zone=b", "audit --all"} {
+	for _, line := range []string{"abort web --all", "promote web --hosts web-*", "status -w --all", "logs web --hosts zone=b", "audit --all"} {
 		r := f.gracectl(t, line)
 		if r.code != ExitUsage || !strings.Contains(r.err, "this command takes one host, and ") || !strings.Contains(r.err, "web-2, web-3") {
 			t.Errorf("%s: exit %d: %s%s", line, r.code, r.out, r.err)
@@ -154,7 +154,7 @@ func TestMisuseOfTargets(t *testing.T) {
 		"status --all --agent-id spiffe://x":   "--agent-id is for one --agent",
 		"status --all --inventory exec:hosts":  "the absolute path of a program",
 		"status --all --context prod":          "no configuration file",
-		"hosts --hosts @failed:R1":             "nothing here knows such sets",
+		"hosts --hosts @broken:R1":             "hosts of a rollout are @failed:",
 	} {
 		r := f.gracectl(t, line)
 		if r.code != ExitUsage || !strings.Contains(r.err, want) || !strings.Contains(r.err, "hint: gracectl") || r.out != "" {

@@ -105,7 +105,7 @@ func (s *session) pack(ctx context.Context, c *client, u *upload, encodings bool
 	if s.deltaFrom == "" || u.header.GetData() {
 		return p, nil
 	}
-	base, err := localBase(s.deltaFrom)
+	base, err := s.stock.deltaBase(s.deltaFrom)
 	if err != nil || !encodings {
 		return p, err
 	}

@@ -40,8 +40,8 @@ func newPreflight(s *session) *cobra.Command {
 			return usage("name the service file with -f")
 		}
 		f, err := s.readSpec(file)
-		if err == nil && strings.HasPrefix(f.Artifact.Ref, "sha256:") {
-			return usage("%s names an artifact by its digest: preflight needs the file itself, or host:/PATH", file)
+		if err == nil && (f.Artifact.URL != "" || strings.HasPrefix(f.Artifact.Ref, "sha256:")) {
+			return usage("%s names an artifact by its digest or URL: preflight needs the file itself, or host:/PATH", file)
 		}
 		return err
 	}

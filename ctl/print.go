@@ -33,7 +33,12 @@ func (s *session) print(o object) error {
 
 // record writes one record of a stream: a line of JSON, or a YAML document.
 func (s *session) record(kind string, t time.Time, o object) error {
-	o = append(object{{"type", kind}, {"time", timestamp(t)}, {"host", s.host}}, o...)
+	return s.recordOf(s.host, kind, t, o)
+}
+
+// recordOf is record about a host of many; empty is all of them.
+func (s *session) recordOf(host, kind string, t time.Time, o object) error {
+	o = append(object{{"type", kind}, {"time", timestamp(t)}, {"host", host}}, o...)
 	if s.output == "yaml" {
 		return s.printYAML("---\n", o)
 	}

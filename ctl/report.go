@@ -15,6 +15,7 @@ import (
 type tally struct {
 	hosts                        int
 	unreachable, failed, skipped []string
+	held, changing               []string
 }
 
 func (t *tally) add(host, outcome string) {
@@ -26,6 +27,10 @@ func (t *tally) add(host, outcome string) {
 		t.failed = append(t.failed, host)
 	case "skipped":
 		t.skipped = append(t.skipped, host)
+	case "held":
+		t.held = append(t.held, host)
+	case "would-change":
+		t.changing = append(t.changing, host)
 	}
 }
 
@@ -40,6 +45,7 @@ func (s *session) account(ctx context.Context, t tally) error {
 		{t.failed, "failed", ExitError},
 		{t.unreachable, "unreachable", ExitUnreachable},
 		{t.skipped, "not asked to the end", ExitDetached},
+		{t.held, "held by somebody else", ExitHeld},
 	} {
 		if len(row.hosts) > 0 {
 			s.note("%d of %s %s: %s", len(row.hosts), count(int32(t.hosts), "host"), row.words, few(row.hosts))
@@ -50,7 +56,7 @@ func (s *session) account(ctx context.Context, t tally) error {
 		s.note("%s", whyEnded(ctx))
 	}
 	if code == ExitDone {
-		return nil
+		return wouldChange(len(t.changing) > 0)
 	}
 	return &exitError{code: code}
 }

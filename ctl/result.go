@@ -72,7 +72,10 @@ func (s *session) recordError(code int, err error) {
 	if !s.stream || !s.structured() || s.finished {
 		return
 	}
-	o := result{code: code, outcome: "failed", host: "failed"}.object(s.host)
+	o := object{{"exitCode", code}, {"outcome", "failed"}, {"id", ""}, {"hosts", []object{}}} // none was asked
+	if s.host != "" {
+		o = result{code: code, outcome: "failed", host: "failed"}.object(s.host)
+	}
 	_ = s.record("result", time.Now(), append(o, member{"error", words(err)}))
 }
 

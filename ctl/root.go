@@ -61,7 +61,7 @@ func commands(s *session) []*cobra.Command {
 		newApply(s), newAdopt(s), newPush(s), newUpgrade(s), newStatus(s), newPromote(s), newAbort(s),
 		newRollback(s), newHistory(s), newLogs(s), newStop(s), newStart(s), newRestart(s),
 		newReload(s), newDelete(s), newArtifact(s), newEvents(s), newAudit(s), newInfo(s), newHosts(s), newExplain(s),
-		newPreflight(s), newPreflightRoom(s), newCert(s), newHost(s), newSign(s), newAuth(s),
+		newRollout(s), newFreeze(s), newUnfreeze(s), newPreflight(s), newPreflightRoom(s), newCert(s), newHost(s), newSign(s), newAuth(s),
 		newVersion(s), newDemo(s), newDemoService(),
 	}
 }

@@ -3,10 +3,12 @@ package ctl
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/gracefleet/gracefleet/api"
 	"github.com/gracefleet/gracefleet/ctl/internal/inventory"
 )
 
@@ -25,8 +27,14 @@ type session struct {
 	stream   bool // the output is records, the last of them the result
 	finished bool // that result was written
 	to       *destination
+	known    *inventory.Inventory
+	chosen   []inventory.Host
+	sets     map[string][]string // of hosts, as @failed:ROLLOUT
+	stock    stock
 	client   *client
 	host     string
+	remote   *api.Dialer // of agents on the network, since the first was asked
+	dialled  sync.Once
 }
 
 var errTimeout = errors.New("--timeout passed")
@@ -68,6 +76,40 @@ func (s *session) withHosts(one func(ctx context.Context, c *client, args []stri
 	}
 }
 
+// withEach makes a command's function from one that wants a connection, and one for
+// several hosts.
+func (s *session) withEach(one func(ctx context.Context, c *client, args []string) error, many func(ctx context.Context, hosts []inventory.Host, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		ctx, end := s.wait(cmd.Context())
+		defer end()
+		yes, err := s.several(ctx)
+		switch {
+		case err != nil:
+			return err
+		case !yes:
+			return s.withAgent(one)(cmd, args)
+		}
+		return many(ctx, s.chosen, args)
+	}
+}
+
+// withRollout is withEach for a command that is a rollout over hosts, also over one when
+// a flag of rollouts is given.
+func (s *session) withRollout(r *rolloutFlags, one func(ctx context.Context, c *client, args []string) error, many func(ctx context.Context, hosts []inventory.Host, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		ctx, end := s.wait(cmd.Context())
+		defer end()
+		yes, err := s.asked(ctx, r)
+		switch {
+		case err != nil:
+			return err
+		case !yes:
+			return s.withAgent(one)(cmd, args)
+		}
+		return many(ctx, s.chosen, args)
+	}
+}
+
 // wait bounds a wait by --timeout.
 func (s *session) wait(ctx context.Context) (context.Context, func()) {
 	if s.timeout <= 0 {
@@ -86,6 +128,12 @@ func (s *session) wait(ctx context.Context) (context.Context, func()) {
 // withRecords gives a command, whose structured output is records, a function
 // that wants a connection.
 func (s *session) withRecords(cmd *cobra.Command, run func(ctx context.Context, c *client, args []string) error) {
+	s.records(cmd)
+	cmd.RunE = s.withAgent(run)
+}
+
+// records makes the structured output of a command records.
+func (s *session) records(cmd *cobra.Command) {
 	check := cmd.PreRunE
 	cmd.PreRunE = func(cmd *cobra.Command, args []string) error {
 		s.stream = true
@@ -94,7 +142,6 @@ func (s *session) withRecords(cmd *cobra.Command, run func(ctx context.Context, 
 		}
 		return check(cmd, args)
 	}
-	cmd.RunE = s.withAgent(run)
 }
 
 // detached words an error that an ended wait caused.
@@ -118,4 +165,5 @@ func (s *session) close() {
 	if s.client != nil {
 		s.client.conn.Close()
 	}
+	s.stock.close()
 }

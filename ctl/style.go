@@ -28,6 +28,15 @@ func width(f *os.File) int {
 	return w
 }
 
+// height is a terminal's height in lines.
+func height(f *os.File) int {
+	_, h, err := term.GetSize(int(f.Fd()))
+	if err != nil || h < 10 {
+		return 24
+	}
+	return h
+}
+
 // colored says whether a stream takes colours (no-color.org).
 func (s *session) colored(w io.Writer) bool {
 	_, ok := terminal(w)

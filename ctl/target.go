@@ -15,6 +15,7 @@ import (
 
 	"github.com/gracefleet/gracefleet/api"
 	"github.com/gracefleet/gracefleet/ctl/internal/contexts"
+	"github.com/gracefleet/gracefleet/ctl/internal/etcd"
 	"github.com/gracefleet/gracefleet/ctl/internal/inventory"
 	"github.com/gracefleet/gracefleet/ctl/internal/inventory/fetch"
 )
@@ -24,15 +25,19 @@ type targetFlags struct {
 	agent, inventory, context string
 	hosts, limit              []string
 	all                       bool
+	coordinator               string
+	noCoordinator             bool
 	tls                       api.TLS
 }
 
 func (t *targetFlags) register(f *pflag.FlagSet) {
 	f.StringVar(&t.agent, "agent", "", "agent's address, unix:PATH or HOST:PORT (env GRACECTL_AGENT; default the local socket)")
-	f.StringVar(&t.inventory, "inventory", "", "hosts to choose from: FILE, exec:/PROGRAM or srv:_SERVICE._tcp.DOMAIN (env GRACECTL_INVENTORY)")
+	f.StringVar(&t.inventory, "inventory", "", "hosts to choose from: FILE, exec:/PROGRAM, srv:_SERVICE._tcp.DOMAIN or etcds://HOST/PREFIX (env GRACECTL_INVENTORY)")
 	f.StringArrayVar(&t.hosts, "hosts", nil, "hosts of the inventory, such as role=web,zone!=b or web-1,web-2; may be repeated")
 	f.BoolVar(&t.all, "all", false, "all hosts of the inventory")
 	f.StringArrayVar(&t.limit, "limit", nil, "of those only the ones that this selector means; may be repeated")
+	f.StringVar(&t.coordinator, "coordinator", "", "etcds://HOST/PREFIX, by which a service is one rollout's at a time on whatever hosts (env GRACECTL_COORDINATOR)")
+	f.BoolVar(&t.noCoordinator, "no-coordinator", false, "do without the one of the environment or the context, as when it is away")
 	f.StringVar(&t.context, "context", "", "named settings of the configuration file (env GRACECTL_CONTEXT; see gracectl explain config)")
 	f.StringVar(&t.tls.CertFile, "tls-cert", "", "your certificate, for an agent on the network (env GRACECTL_TLS_CERT)")
 	f.StringVar(&t.tls.KeyFile, "tls-key", "", "its key (env GRACECTL_TLS_KEY)")
@@ -48,6 +53,8 @@ func (t *targetFlags) choose() bool { return t.all || len(t.hosts) > 0 || len(t.
 type destination struct {
 	agent, agentID string
 	inventory      string
+	coordinator    *etcd.Place // nil without one
+	etcd           etcd.Access
 	tls            api.TLS // without an identity: each host has its own
 }
 
@@ -69,6 +76,7 @@ func (s *session) resolve() error {
 			CAFile:   cmp.Or(flags.tls.CAFile, env("GRACECTL_TLS_CA"), named.TLSCA),
 		},
 		agentID: cmp.Or(flags.tls.AgentID, env("GRACECTL_AGENT_ID")),
+		etcd:    s.etcdAccess(named),
 	}
 	switch {
 	case flags.agent != "" && flags.inventory != "":
@@ -88,6 +96,9 @@ func (s *session) resolve() error {
 	}
 	if to.agent == "" {
 		to.agent = s.localSocket()
+	}
+	if to.coordinator, err = s.coordinatorPlace(named); err != nil {
+		return err
 	}
 	s.to = to
 	return nil
@@ -159,36 +170,74 @@ func readOwn(path string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, contexts.MaxBytes+1))
 }
 
-// hosts are those that the flags choose of the inventory.
+// hosts are those that the flags choose of the inventory. It is read once in a run.
 func (s *session) hosts(ctx context.Context) ([]inventory.Host, error) {
+	if s.chosen == nil {
+		choice, err := s.choice(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if s.chosen, err = s.known.Choose(choice); err != nil {
+			return nil, asUsage(err)
+		}
+	}
+	return s.chosen, nil
+}
+
+// asUsage makes an error one of use, unless it says what it is.
+func asUsage(err error) error {
+	var known *exitError
+	if errors.As(err, &known) {
+		return err
+	}
+	return &exitError{ExitUsage, err}
+}
+
+// choice is what the flags ask for, of an inventory that is known then.
+func (s *session) choice(ctx context.Context) (inventory.Choice, error) {
+	var none inventory.Choice
 	if err := s.resolve(); err != nil {
-		return nil, err
+		return none, err
 	}
 	switch {
 	case s.to.inventory == "":
-		return nil, usage("--hosts, --all and --limit choose from an inventory: name it with --inventory, GRACECTL_INVENTORY or --context")
+		return none, usage("--hosts, --all and --limit choose from an inventory: name it with --inventory, GRACECTL_INVENTORY or --context")
 	case s.flags.all && len(s.flags.hosts) > 0:
-		return nil, usage("--all and --hosts: say one of them")
+		return none, usage("--all and --hosts: say one of them")
 	case !s.flags.all && len(s.flags.hosts) == 0:
-		return nil, usage("of the inventory %s: which hosts? --hosts SELECTOR, or --all", s.to.inventory)
+		return none, usage("of the inventory %s: which hosts? --hosts SELECTOR, or --all", s.to.inventory)
 	}
 	choice, err := s.flags.choice()
 	if err != nil {
-		return nil, err
+		return none, err
 	}
-	from, err := fetch.Parse(s.to.inventory)
+	choice.Sets = func(word, argument string) ([]string, error) { return s.hostsOfRollout(ctx, word, argument) }
+	return choice, s.readInventory(ctx)
+}
+
+// readInventory makes the inventory known.
+func (s *session) readInventory(ctx context.Context) error {
+	if s.known != nil {
+		return nil
+	}
+	from, err := fetch.Parse(s.to.inventory, s.to.etcd)
 	if err != nil {
-		return nil, &exitError{ExitUsage, err}
+		return &exitError{ExitUsage, err}
 	}
-	all, err := from.Read(ctx)
-	if err != nil {
-		return nil, err
+	s.known, err = from.Read(ctx)
+	return err
+}
+
+// several says whether more than one host is meant.
+func (s *session) several(ctx context.Context) (bool, error) {
+	if err := s.resolve(); err != nil {
+		return false, err
 	}
-	hosts, err := all.Choose(choice)
-	if err != nil {
-		return nil, &exitError{ExitUsage, err}
+	if s.to.inventory == "" && !s.flags.choose() {
+		return false, nil
 	}
-	return hosts, nil
+	hosts, err := s.hosts(ctx)
+	return len(hosts) > 1, err
 }
 
 // choice is what the flags ask for.

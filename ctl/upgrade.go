@@ -9,15 +9,16 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/types/known/durationpb"
 
-	"github.com/gracefleet/gracefleet/ctl/internal/spec"
-
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
+	"github.com/gracefleet/gracefleet/ctl/internal/inventory"
+	"github.com/gracefleet/gracefleet/ctl/internal/spec"
 )
 
 // upgradeFlags are what upgrade is told beyond the service.
 type upgradeFlags struct {
 	mutation
 	signing
+	rollout                     rolloutFlags
 	file, artifact, steps, wait string
 	hold, soak                  time.Duration
 	forceOldest, force          bool
@@ -29,13 +30,19 @@ func newUpgrade(s *session) *cobra.Command {
 		Use:   "upgrade SERVICE [ARTIFACT]",
 		Short: "Replace what runs, without losing a request",
 		Long: "Starts a new generation from the recorded specification, or the one of -f, with this\n" +
-			"or the recorded artifact: a path (pushed first), sha256:HEX or host:/PATH. Shows the\n" +
-			"progress until the new generation is promoted. A new generation that fails is turned\n" +
-			"away and the old one goes on: exit code 4. Ctrl-C detaches, the upgrade goes on.",
+			"or the recorded artifact: a path (pushed first), https://...#sha256=HEX (the agent\n" +
+			"fetches it), sha256:HEX or host:/PATH. Shows the progress until the new generation is\n" +
+			"promoted. A new generation that fails is turned away and the old one goes on: exit\n" +
+			"code 4. Ctrl-C detaches, the upgrade goes on.\n\n" +
+			"On several hosts it is a rollout: all of them are claimed and get what they lack, then\n" +
+			"follow the canary and the waves. When too many hosts fail, every touched one returns to\n" +
+			"what it ran. In the texts of -f, {host.name}, {host.address}, {host.labels.KEY} and\n" +
+			"{host.vars.NAME} are each host's own. See gracectl explain rollouts.",
 		Example: example(
 			"gracectl upgrade web ./web-v2",
 			"gracectl upgrade web ./web-v2 --steps 1%,10%,50% --hold 30s --soak 5m",
-			"gracectl upgrade web -f web.yaml -m 'more workers'"),
+			"gracectl upgrade web -f web.yaml -m 'more workers'",
+			"gracectl upgrade web ./web-v2 --inventory fleet.yaml --hosts role=web --canary 1 --waves 10%,50%,100%"),
 		Args:              cobra.RangeArgs(0, 2),
 		ValidArgsFunction: s.completeServices,
 	}
@@ -48,6 +55,7 @@ func newUpgrade(s *session) *cobra.Command {
 	f.BoolVar(&u.forceOldest, "force-oldest", false, "end the oldest draining generation when too many are alive")
 	f.BoolVar(&u.force, "force", false, "start although memory looks short")
 	waitFlag(cmd, &u.wait)
+	u.rollout.flags(cmd)
 	s.deltaFlag(cmd)
 	u.mutation.flags(cmd)
 	u.signing.flags(cmd)
@@ -56,8 +64,11 @@ func newUpgrade(s *session) *cobra.Command {
 		plan, err = s.plan(cmd, args, &u)
 		return err
 	}
-	s.withRecords(cmd, func(ctx context.Context, c *client, _ []string) error {
+	s.records(cmd)
+	cmd.RunE = s.withRollout(&u.rollout, func(ctx context.Context, c *client, _ []string) error {
 		return s.upgrade(ctx, c, plan, u.wait)
+	}, func(ctx context.Context, hosts []inventory.Host, _ []string) error {
+		return s.upgradeHosts(ctx, hosts, plan, &u)
 	})
 	return cmd
 }
@@ -65,8 +76,9 @@ func newUpgrade(s *session) *cobra.Command {
 // plan is an upgrade before the agent was asked anything.
 type plan struct {
 	request *pb.StartUpgradeRequest
-	file    *spec.File    // nil: the recorded specification
-	from    spec.Artifact // zero: the recorded one
+	text    *serviceText  // nil: the recorded specification
+	file    *spec.File    // the same for the one host; nil for several
+	from    spec.Artifact // zero: the recorded one, or that of each host's file
 }
 
 // plan makes one of flags and arguments.
@@ -87,38 +99,51 @@ func (s *session) plan(cmd *cobra.Command, args []string, u *upgradeFlags) (*pla
 	if cmd.Flags().Changed("soak") {
 		req.Soak = durationpb.New(u.soak)
 	}
-	file, err := s.upgradeFile(args, u, req)
-	if err != nil {
-		return nil, err
-	}
-	from, err := upgradeSource(args, u, file)
-	if err != nil {
-		return nil, err
-	}
-	req.Signature, req.BreakGlass, err = u.bring(from, u.reason)
-	return &plan{req, file, from}, err
-}
-
-// upgradeFile reads the service file, when there is one, and settles the name.
-func (s *session) upgradeFile(args []string, u *upgradeFlags, req *pb.StartUpgradeRequest) (*spec.File, error) {
 	if len(args) > 0 {
 		req.Service = args[0]
 	}
-	if u.file == "" {
-		if req.Service == "" {
-			return nil, usage("name the service, or give its service file with -f")
-		}
-		return nil, nil
-	}
-	file, err := s.readSpec(u.file)
-	if err != nil {
+	p := &plan{request: req}
+	if err := s.upgradeFile(cmd.Context(), u, p); err != nil {
 		return nil, err
 	}
-	if req.Service != "" && req.Service != file.Name {
-		return nil, usage("%s declares the service %s, not %s", u.file, file.Name, req.Service)
+	var err error
+	if p.from, err = upgradeSource(args, u, p.file); err != nil {
+		return nil, err
 	}
-	req.Service = file.Name
-	return file, nil
+	req.Signature, req.BreakGlass, err = u.bring(p.from, u.reason)
+	return p, err
+}
+
+// upgradeFile reads the service file, when there is one, and settles the name.
+func (s *session) upgradeFile(ctx context.Context, u *upgradeFlags, p *plan) (err error) {
+	if u.file == "" {
+		if p.request.GetService() == "" {
+			return usage("name the service, or give its service file with -f")
+		}
+		return nil
+	}
+	if p.text, err = s.readText(u.file); err != nil {
+		return err
+	}
+	many, err := s.asked(ctx, &u.rollout)
+	if err != nil {
+		return err
+	}
+	var file *spec.File
+	if many {
+		file, err = p.text.decode(s.chosen[0])
+	} else {
+		file, err = s.specOfOne(ctx, p.text)
+		p.file = file
+	}
+	switch {
+	case err != nil:
+		return err
+	case p.request.GetService() != "" && p.request.GetService() != file.Name:
+		return usage("%s declares the service %s, not %s", u.file, file.Name, p.request.GetService())
+	}
+	p.request.Service = file.Name
+	return nil
 }
 
 // upgradeSource is the artifact of the argument, the flag or the file.
@@ -127,9 +152,9 @@ func upgradeSource(args []string, u *upgradeFlags, file *spec.File) (spec.Artifa
 	case len(args) == 2 && u.artifact != "":
 		return spec.Artifact{}, usage("the artifact is given twice: %s and --artifact %s", args[1], u.artifact)
 	case len(args) == 2:
-		return source(args[1]), nil
+		return source(args[1])
 	case u.artifact != "":
-		return source(u.artifact), nil
+		return source(u.artifact)
 	case file != nil:
 		return file.Artifact, nil
 	}

@@ -31,6 +31,8 @@ type upload struct {
 
 	mu      sync.Mutex
 	parcels map[string]*parcel // what it was encoded to, by the base
+	copied  sync.Once          // for the next release
+	proved  []byte             // see proof
 }
 
 // openUpload opens and hashes a file after finding out what would be refused
@@ -99,22 +101,27 @@ func (s *session) push(ctx context.Context, c *client, u *upload) (*pb.Artifact,
 func (s *session) deliver(ctx context.Context, c *client, u *upload) (*pb.Artifact, error) {
 	held, err := u.held(ctx, c)
 	if err != nil {
-		return nil, fmt.Errorf("push %s: %w", u.file.Name(), err)
+		return nil, u.failed(err)
 	}
 	if held.GetComplete() {
 		return nil, u.relabel(ctx, c)
 	}
-	bar := s.newBar(u.header.FileName, u.header.SizeBytes)
+	done, err := s.stock.turn(ctx)
+	if err != nil {
+		return nil, u.interrupted(ctx, err)
+	}
+	defer done()
+	bar := s.newBar(c, u.header.FileName, u.header.SizeBytes)
 	defer bar.close()
 	p, err := s.pack(ctx, c, u, held.GetEncodings(), bar)
 	if err != nil {
-		return nil, fmt.Errorf("push %s: %w", u.file.Name(), err)
+		return nil, u.failed(err)
 	}
 	offset := held.GetCommittedBytes()
 	for try := 1; ; try++ {
 		artifact, err := u.send(ctx, c, p, offset, bar)
 		if err == nil {
-			bar.how = p.how()
+			bar.how, bar.arrived = p.how(), true
 			return artifact, nil
 		}
 		var slow *slowError
@@ -154,16 +161,31 @@ func (u *upload) relabel(ctx context.Context, c *client) error {
 
 // interrupted says how to go on, when one can.
 func (u *upload) interrupted(ctx context.Context, err error) error {
-	err = fmt.Errorf("push %s: %w", u.file.Name(), err)
 	if ctx.Err() == nil && status.Code(err) != codes.Unavailable {
-		return err
+		return u.failed(err)
 	}
 	code := ExitError
 	if ctx.Err() != nil {
 		code = ExitDetached
 	}
-	return &exitError{code, fmt.Errorf("push %s was interrupted: the same command goes on where it ended: %s", u.file.Name(), words(errors.Unwrap(err)))}
+	text := fmt.Sprintf("push %s was interrupted: the same command goes on where it ended: %s", u.file.Name(), words(err))
+	return &exitError{code, &brokenOff{text, err}}
 }
+
+// failed says what could not be pushed.
+func (u *upload) failed(err error) error {
+	return &brokenOff{fmt.Sprintf("push %s: %s", u.file.Name(), words(err)), err}
+}
+
+// brokenOff is an upload that failed, in other words than its cause's, which are gRPC's.
+// The cause tells whether the connection failed.
+type brokenOff struct {
+	text  string
+	cause error
+}
+
+func (b *brokenOff) Error() string { return b.text }
+func (b *brokenOff) Unwrap() error { return b.cause }
 
 // send streams what the agent does not hold.
 func (u *upload) send(ctx context.Context, c *client, p *parcel, committed int64, bar *bar) (*pb.Artifact, error) {

@@ -32,7 +32,7 @@ func (s *session) progress() view {
 // people is a view for people: live on a terminal, else a line per change.
 func (s *session) people(w io.Writer) view {
 	if f, ok := s.animated(w); ok {
-		return &live{file: f, colors: s.colored(w)}
+		return &live{block: block{file: f}, colors: s.colored(w)}
 	}
 	return &lines{w: w, errors: s.stdio.Err}
 }
@@ -51,3 +51,12 @@ func (r *records) drop(service string) {
 func (r *records) tick(time.Time)   {}
 func (r *records) note(text string) { r.s.note("%s", text) }
 func (r *records) clear()           {}
+
+// quiet is the view of one host among many: nobody looks.
+type quiet struct{}
+
+func (quiet) show(*pb.ServiceStatus, time.Time) {}
+func (quiet) drop(string)                       {}
+func (quiet) tick(time.Time)                    {}
+func (quiet) note(string)                       {}
+func (quiet) clear()                            {}

@@ -1,6 +1,9 @@
 package rollout
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // gate asks one host after the other, until one has given its claim.
 func (s *State) gate() bool {
@@ -9,7 +12,7 @@ func (s *State) gate() bool {
 	case h.Progress == Elsewhere:
 		s.Holder = h.Message
 		s.close(Refused, "another rollout has claimed "+h.Name)
-	case h.Lost, h.Progress == Skipped:
+	case h.Lost, h.Progress == Skipped, h.Progress == Failed && !h.Asked:
 		if s.Gate+1 == len(s.Gates) {
 			s.Phase = Claiming // there is nobody left to ask
 			return true
@@ -114,9 +117,6 @@ func (s *State) reported(h *HostState, e Event) {
 	case h.FetchBy == 0 && s.Phase >= Fetching:
 		h.FetchBy = e.At.After(s.Spec.Policy.FetchTimeout) // it is late
 	}
-	if s.Phase <= Claiming && e.Paused {
-		s.Paused = true
-	}
 }
 
 // takes says whether a host that is where it is can be where a report has it.
@@ -165,6 +165,23 @@ func (h *HostState) declined(e Event) {
 	h.Lost, h.Touched = false, false
 }
 
+// denied is a host that refuses, and would again. What was only asked for its claim or
+// told to begin has failed; what should go back cannot.
+func (h *HostState) denied(e Event) {
+	switch h.Progress {
+	case Waiting:
+		h.Progress, h.Asked = Failed, false
+	case Claimed, Pushed, Starting:
+		h.Progress = Failed
+	case Returning:
+		h.Progress = Stuck
+	default:
+		return
+	}
+	h.Reason, h.Message = e.Reason, e.Message
+	h.Lost, h.FetchBy = false, 0
+}
+
 // unreachable is a host that does not answer. What it was at, it may be at still.
 func (h *HostState) unreachable(e Event) {
 	h.Lost, h.FetchBy = true, 0
@@ -176,11 +193,21 @@ func (h *HostState) unreachable(e Event) {
 // forgotten is a host that lost what it knew, with its disk. What runs there is
 // anybody's guess: it is not gone on with.
 func (h *HostState) forgotten(e Event) {
+	h.Asked = false // there is nothing to give up
 	if h.Progress == Waiting || h.Progress.over() && h.Progress != Upgraded {
 		return
 	}
 	h.Progress, h.Reason, h.Message = Failed, ReasonClaimLost, e.Message
-	h.Asked, h.Lost = false, false
+	h.Lost = false
+}
+
+// late is that a host has no artifact in time, and what was heard of that last.
+func (h *HostState) late(limit time.Duration) string {
+	text := "no artifact within " + limit.String()
+	if h.Message != "" {
+		text += ": " + h.Message
+	}
+	return text
 }
 
 func (h *HostState) noArtifact(message string) {

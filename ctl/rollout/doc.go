@@ -3,6 +3,7 @@
 // from what hosts report; there is no clock, no I/O and no goroutine.
 //
 //   - amount.go, waves.go, policy.go: what operators write: 3, 10%, exp:2, hold
+//   - release.go: what each host gets and does; check.go: what is asked while it soaks
 //   - plan.go: Arrange, which hosts in which order
 //   - spec.go: Spec, a rollout as every target stores it; its hash and its id
 //   - state.go: a rollout as its driver sees it; New
@@ -10,6 +11,7 @@
 //   - claim.go: hosts are claimed, and say how far they are
 //   - wave.go: waves, and who may begin
 //   - budget.go: what stops a rollout, and what goes on after that
+//   - heed.go: what operators leave on the claims
 //   - undo.go: the way back
 //   - effects.go: what follows from a state
 //   - outcome.go: what became of each host, and of the whole
@@ -53,30 +55,29 @@
 //   - HeldUp says when a driver may leave. The claims stay then, until somebody
 //     resumes or aborts.
 //   - A rollout that ended is undone by New and Abort.
+//   - The host that decided who drives is given up last: until then nobody else begins.
 //
 // # Driving it
 //
-// The runner is a package of its own, so that this one stays pure: one goroutine owns
-// the State, each effect is a goroutine that it starts and ends, and a bounded number
-// of connections is shared by them. Claims and leases are per host and service:
+// The runner is a package of its own, so that this one stays pure. The contract with
+// agents is proto/gracefleet/v1/rollout.proto. Claims and leases are per host and
+// service:
 //
 //   - A claim is durable: rollout id, spec and its hash, actor, reason, predecessor,
-//     progress, revision, pause. It never times out. Another rollout is refused with
-//     the holder's name until it is given up. The predecessor is written before
-//     anything is touched; that is where Undo returns to.
+//     progress, revision, what operators said. It never times out. Another rollout is
+//     refused with the holder's name until it is given up. The predecessor is written
+//     before anything is touched; that is where Undo returns to.
 //   - A lease is volatile: it ends some 15 s after its last renewal, on the agent's
 //     clock. Its epoch is durable and only rises; a call with an older one is refused,
 //     which is the event Overtaken. Lock and resource are one process, so a driver
 //     that slept cannot do harm, however late it wakes.
+//   - Only hosts that move have a lease, and the one that decided who drives. For the
+//     others the epoch is enough: a thousand hosts are not called every few seconds.
 //   - A driver with a lease is not replaced without take_over and a reason; a resume
 //     after the lease has ended needs neither.
-//   - Effects: Claim is ClaimRollout; Lease is RenewRollout every 5 s, on a connection
-//     that need not stay; Fetch is an upload, or a pull; Upgrade and Undo are
-//     AdvanceRollout and WatchRollout until the host no longer moves; GiveUp is
-//     ReleaseRollout. Calls are tried again on UNAVAILABLE alone. A host is reported
-//     Unreachable once its connection has failed for as long as a lease, and the
-//     effect goes on trying. While Gating, the next gates are dialled ahead, so that a
-//     hundred that are down do not cost a hundred timeouts.
+//   - Operators' words stand on the claims: the agents are the truth, a driver reads
+//     them with each report. Who wants to be heeded at once says it where the driver
+//     listens; who wants it to last says it on all claims.
 //   - Events of several hosts may be stepped before Effects is looked at: both cost
 //     time in proportion to the hosts.
 //
@@ -95,43 +96,4 @@
 //   - A claim that is not there any more is told as Forgotten, with what the agent
 //     knows; a driver never goes on there.
 //   - A freeze declines claims and upgrades, never an Undo.
-//
-// # The API
-//
-// A draft, which becomes proto/gracefleet/v1/rollout.proto together with the server
-// that answers it: what is there once is held to by the check for breaking changes.
-//
-//	service RolloutService {
-//	  rpc ClaimRollout(ClaimRolloutRequest) returns (ClaimRolloutResponse);       // ABORTED: the holder
-//	  rpc RenewRollout(RenewRolloutRequest) returns (RenewRolloutResponse);       // the lease
-//	  rpc AdvanceRollout(AdvanceRolloutRequest) returns (AdvanceRolloutResponse); // upgrade, undo
-//	  rpc WatchRollout(WatchRolloutRequest) returns (stream WatchRolloutResponse);
-//	  rpc PauseRollout(PauseRolloutRequest) returns (PauseRolloutResponse);       // by anyone who may
-//	  rpc ReleaseRollout(ReleaseRolloutRequest) returns (ReleaseRolloutResponse); // not while it moves
-//	  rpc ListRollouts(ListRolloutsRequest) returns (ListRolloutsResponse);
-//	}
-//	message RolloutDriver { string service = 1; string rollout_id = 2; int64 epoch = 3; }
-//	message RolloutReport { // every answer has one
-//	  enum Progress {
-//	    PROGRESS_UNSPECIFIED = 0; PROGRESS_CLAIMED = 1; PROGRESS_PUSHED = 2; PROGRESS_UPGRADING = 3;
-//	    PROGRESS_SOAKING = 4; PROGRESS_UPGRADED = 5; PROGRESS_UNCHANGED = 6; PROGRESS_FAILED = 7;
-//	    PROGRESS_RETURNING = 8; PROGRESS_ROLLED_BACK = 9; PROGRESS_STUCK = 10;
-//	  }
-//	  string rollout_id = 1; string spec_hash = 2; Progress progress = 3; int64 revision = 4; bool paused = 5;
-//	  string reason = 6; string message = 7; int64 predecessor = 8; string upgrade_id = 9; int64 epoch = 10;
-//	  google.protobuf.Timestamp lease_end = 11; string ending = 12;
-//	}
-//	message ClaimRolloutRequest { // spec empty: the one that the host has; epoch: the least
-//	  string service = 1; bytes spec = 2; string spec_hash = 3; string rollout_id = 4; bool take_over = 5;
-//	  string reason = 6; int64 epoch = 7; google.protobuf.Duration lease = 8;
-//	}
-//	message RenewRolloutRequest { RolloutDriver driver = 1; optional bool paused = 2; }
-//	message AdvanceRolloutRequest {
-//	  enum Step { STEP_UNSPECIFIED = 0; STEP_UPGRADE = 1; STEP_UNDO = 2; }
-//	  RolloutDriver driver = 1; Step step = 2;
-//	}
-//	message WatchRolloutRequest { string service = 1; string rollout_id = 2; }
-//	message PauseRolloutRequest { string service = 1; string rollout_id = 2; bool paused = 3; string reason = 4; }
-//	message ReleaseRolloutRequest { RolloutDriver driver = 1; string ending = 2; }
-//	message ListRolloutsRequest { string service = 1; }
 package rollout

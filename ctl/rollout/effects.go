@@ -1,5 +1,7 @@
 package rollout
 
+import "slices"
+
 // EffectKind names something that has to be under way.
 type EffectKind uint8
 
@@ -7,17 +9,21 @@ type EffectKind uint8
 // may report Unreachable, once, and goes on trying, and Overtaken.
 const (
 	// Claim asks the host for its claim, storing the spec there; Reported, Held,
-	// Declined.
+	// Declined, Denied.
 	Claim EffectKind = 1 + iota
 	// Lease keeps the driver's lease on the host and hears how it is; Reported,
-	// Forgotten.
+	// Forgotten. Hosts that move have one, so that their agents know of a driver, and
+	// one that hears what operators say; the others are safe by the epoch alone.
 	Lease
 	// Fetch brings the release's artifact to the host; Reported, FetchFailed.
 	Fetch
-	// Upgrade has the host begin, and follows it; Reported.
+	// Upgrade has the host begin, and follows it; Reported, Declined, Denied.
 	Upgrade
+	// Follow hears from time to time how a host is that was upgraded, while its wave is
+	// looked at, without a lease; Reported, Forgotten.
+	Follow
 	// Undo has the host return to its predecessor: by an abort, a rollback, or by not
-	// beginning; Reported.
+	// beginning; Reported, Denied.
 	Undo
 	// GiveUp gives the host's claim up, which notes how the rollout ended; Released.
 	GiveUp
@@ -25,7 +31,7 @@ const (
 
 // String is the effect in a word.
 func (k EffectKind) String() string {
-	return nameOf(int(k), "none", "claim", "lease", "fetch", "upgrade", "undo", "give up")
+	return nameOf(int(k), "none", "claim", "lease", "fetch", "upgrade", "follow", "undo", "give up")
 }
 
 // Effect is one thing that has to be under way. It is comparable: an effect that is
@@ -34,8 +40,8 @@ type Effect struct {
 	Kind    EffectKind
 	Host    string
 	Release int // index of Spec.Releases, of a Fetch and an Upgrade
-	// Paused is what a Lease has the claim say.
-	Paused bool
+	// Listens says of a Lease that operators' words are heard there, and soon.
+	Listens bool
 	// Ending is what a GiveUp has the claim note.
 	Ending Ending
 }
@@ -46,6 +52,7 @@ func (s *State) Effects() []Effect {
 		return nil
 	}
 	var out []Effect
+	listens := s.listening()
 	for i := range s.Hosts {
 		h := &s.Hosts[i]
 		if kind := s.effectOn(h); kind != 0 {
@@ -55,8 +62,9 @@ func (s *State) Effects() []Effect {
 			}
 			out = append(out, e)
 		}
-		if h.Asked && h.Progress != Waiting && s.Phase != Closing {
-			out = append(out, Effect{Kind: Lease, Host: h.Name, Paused: s.Paused && !s.Resuming})
+		heard := slices.Contains(listens, i)
+		if s.Phase != Closing && h.claimed() && (heard || h.Progress.moving()) {
+			out = append(out, Effect{Kind: Lease, Host: h.Name, Listens: heard})
 		}
 	}
 	return out
@@ -65,7 +73,7 @@ func (s *State) Effects() []Effect {
 // effectOn is what brings one host further; 0 when nothing has to.
 func (s *State) effectOn(h *HostState) EffectKind {
 	if s.Phase == Closing {
-		if h.Asked && !s.owes(h) {
+		if h.Asked && !s.owes(h) && !s.goesLast(h) {
 			return GiveUp
 		}
 		return 0
@@ -83,10 +91,44 @@ func (s *State) effectOn(h *HostState) EffectKind {
 		}
 	case Starting, Upgrading, Soaking:
 		return Upgrade
+	case Upgraded:
+		if (s.Phase == Rolling || s.Phase == Pausing) && h.Wave == s.Wave {
+			return Follow
+		}
 	case Returning:
 		return Undo
 	}
 	return 0
+}
+
+// listening are the hosts where operators' words are heard: the one that decided who
+// drives, and while that is out of reach the next that has given its claim.
+func (s *State) listening() []int {
+	gate := s.Gates[s.Gate]
+	var out []int
+	if h := &s.Hosts[gate]; h.claimed() {
+		out = append(out, gate)
+		if !h.Lost {
+			return out
+		}
+	}
+	for _, i := range s.Gates {
+		if h := &s.Hosts[i]; h.claimed() && !h.Lost {
+			return append(out, i)
+		}
+	}
+	return out
+}
+
+// claimed says that the host gave its claim, as far as is known.
+func (h *HostState) claimed() bool { return h.Asked && h.Progress != Waiting }
+
+// goesLast says that the host decided who drives, and that others are to be given up
+// first: until then nobody else begins.
+func (s *State) goesLast(h *HostState) bool {
+	return h == &s.Hosts[s.Gates[s.Gate]] && slices.ContainsFunc(s.Hosts, func(o HostState) bool {
+		return o.Asked && !o.Lost && o.Name != h.Name
+	})
 }
 
 // owes says that an unreachable host is not where the rollout wants it: its claim
@@ -118,7 +160,7 @@ func due(t, at Time) bool { return t != 0 && at >= t }
 func (s *State) tick(at Time) {
 	for i := range s.targets() {
 		if h := &s.Hosts[i]; h.Progress == Claimed && due(h.FetchBy, at) {
-			h.noArtifact("no artifact within " + s.Spec.Policy.FetchTimeout.String())
+			h.noArtifact(h.late(s.Spec.Policy.FetchTimeout))
 		}
 	}
 }

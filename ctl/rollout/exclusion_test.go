@@ -2,7 +2,9 @@ package rollout
 
 import (
 	"fmt"
+	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"pgregory.net/rapid"
 )
@@ -71,7 +73,9 @@ func drawLimited(t *rapid.T, gates []string, name string) Spec {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := NewSpec("web", []Release{{Artifact: digestA, Definition: digestA}}, plan, DefaultPolicy(), gates, Request{ID: name, Actor: name})
+	s, err := NewSpec(Spec{
+		Service: "web", Action: ActionUpgrade, Releases: []Release{{Artifact: digestA}}, Plan: plan, Policy: DefaultPolicy(), Gates: gates, Request: Request{ID: name, Actor: name},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,4 +99,25 @@ func answerOperator(holders map[string]string, name string, s *State, e Effect) 
 		return Event{Type: Released, At: 1, Host: e.Host, Progress: progress, Ending: e.Ending}
 	}
 	return Event{Type: Reported, At: 1, Host: e.Host, Progress: progress}
+}
+
+// TestWhoAborted: hosts and the report are told whose word an abort is, in as much as
+// hosts take.
+func TestWhoAborted(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		f := drawFleet(t)
+		by := rapid.StringN(0, -1, 2*maxWhy).Draw(t, "by")
+		host := f.spec.Plan.Targets[0].Name
+		s, err := Step(New(f.spec), Event{Type: Reported, Host: host, Progress: Claimed, Revision: 1, Control: Control{Revision: 1, Abort: true, By: by}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := "aborted by " + by
+		if by == "" {
+			want = "aborted by an operator"
+		}
+		if !s.Aborting || len(s.Why) > maxWhy || !utf8.ValidString(s.Why) || !strings.HasPrefix(want, s.Why) || len(want) < maxWhy && s.Why != want {
+			t.Fatalf("%q: want %q", s.Why, want)
+		}
+	})
 }

@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -15,7 +16,7 @@ type agent struct {
 	revision  int64
 	epoch     int // of the last driver that claimed it
 	claimed   bool
-	paused    bool
+	control   Control
 	reachable bool
 	serves    bool // the release
 	unchanged bool
@@ -94,7 +95,9 @@ func drawFleet(t *rapid.T) *fleet {
 		policy.Pause = time.Minute
 	}
 	policy.OnFailure = rapid.SampledFrom([]OnFailure{RollBack, HoldOn}).Draw(t, "on failure")
-	f.spec, err = NewSpec("web", []Release{{Artifact: digestA, Definition: digestA}}, plan, policy, []string{"gate"}, Request{ID: "1", Actor: "alice"})
+	f.spec, err = NewSpec(Spec{
+		Service: "web", Action: ActionUpgrade, Releases: []Release{{Artifact: digestA}}, Plan: plan, Policy: policy, Gates: []string{"gate"}, Request: Request{ID: "1", Actor: "alice"},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,6 +114,11 @@ func (f *fleet) last() *driver { return f.drivers[len(f.drivers)-1] }
 
 // tell steps a driver and holds the step to what was promised.
 func (f *fleet) tell(d *driver, e Event) {
+	if known := d.state.Clone(); d.state.knows(e) {
+		if _ = known.step(e); !reflect.DeepEqual(known, d.state) {
+			f.t.Fatalf("%+v is no news, and makes\n%+v of\n%+v", e, known, d.state)
+		}
+	}
 	e.At = f.at
 	next, err := Step(d.state, e)
 	if err != nil {
@@ -157,8 +165,7 @@ func (f *fleet) answer(d *driver, a *agent, e Effect) Event {
 		default:
 			a.move(Claimed)
 		}
-	case Lease:
-		a.paused = e.Paused
+	case Lease, Follow:
 	case Fetch:
 		if a.starved {
 			return Event{Type: FetchFailed, Message: "no source"}
@@ -192,13 +199,16 @@ func (f *fleet) answer(d *driver, a *agent, e Effect) Event {
 		a.claimed, a.ending = false, e.Ending
 		return Event{Type: Released, Progress: a.progress, Revision: a.revision, Ending: a.ending}
 	}
-	return Event{Type: Reported, Progress: a.progress, Revision: a.revision, Paused: a.paused}
+	return Event{Type: Reported, Progress: a.progress, Revision: a.revision, Control: a.control}
 }
 
 // broken says which promise a step breaks.
 func broken(before, s *State) string {
 	moving, zones := 0, map[string]bool{}
 	began := false
+	if p := leases(s); p != "" {
+		return p
+	}
 	for i, h := range s.targets() {
 		was := before.Hosts[i]
 		if h.Progress.moving() && !h.Lost {
@@ -238,6 +248,30 @@ func broken(before, s *State) string {
 	return ""
 }
 
+// leases: what moves has one, and somewhere within reach operators are heard.
+func leases(s *State) string {
+	leased, heard, reach := map[string]bool{}, false, false
+	for _, e := range s.Effects() {
+		if e.Kind == Lease {
+			leased[e.Host] = true
+			heard = heard || e.Listens && !s.host(e.Host).Lost
+			if h := s.host(e.Host); !e.Listens && !h.Progress.moving() {
+				return h.Name + " has a lease for nothing"
+			}
+		}
+	}
+	for _, h := range s.Hosts {
+		reach = reach || h.claimed() && !h.Lost
+		if s.Phase < Closing && h.claimed() && h.Progress.moving() && !leased[h.Name] {
+			return h.Name + " moves without a lease"
+		}
+	}
+	if s.Phase < Closing && reach && !heard {
+		return "nobody hears operators"
+	}
+	return ""
+}
+
 // inOrder: a wave begins when those before it are through, and goes back when those
 // after it have.
 func inOrder(before, s *State, h HostState, back bool) string {
@@ -273,7 +307,7 @@ func (f *fleet) happen() {
 	}
 	slices.Sort(names)
 	a := f.agents[rapid.SampledFrom(names).Draw(f.t, "host")]
-	switch rapid.IntRange(0, 24).Draw(f.t, "what") {
+	switch rapid.IntRange(0, 25).Draw(f.t, "what") {
 	case 0:
 		a.reachable = !a.reachable
 	case 1:
@@ -288,6 +322,8 @@ func (f *fleet) happen() {
 		command := rapid.SampledFrom([]EventType{Promote, Pause, Resume, Abort}).Draw(f.t, "command")
 		f.tell(f.last(), Event{Type: command})
 	case 5:
+		f.say(drawWord(f.t))
+	case 6:
 		f.at = f.at.After(time.Minute)
 		f.tell(f.last(), Event{Type: Tick})
 	default:
@@ -298,6 +334,44 @@ func (f *fleet) happen() {
 		if effects := d.state.Effects(); len(effects) > 0 {
 			f.do(d, rapid.SampledFrom(effects).Draw(f.t, "effect"), true)
 		}
+	}
+}
+
+// drawWord is what an operator leaves on claims: it changes a word that stands there.
+func drawWord(t *rapid.T) func(*Control) {
+	return map[string]func(*Control){
+		"pause":   func(c *Control) { c.Paused = true },
+		"resume":  func(c *Control) { c.Paused = false },
+		"promote": func(c *Control) { c.PromotedWave++ },
+		"abort":   func(c *Control) { c.Abort, c.Paused = true, false },
+	}[rapid.SampledFrom([]string{"pause", "resume", "promote", "abort"}).Draw(t, "word")]
+}
+
+// say leaves an operator's word on every claim that can be reached. A driver that
+// listens where one of them is heard has heeded it with the next renewal.
+func (f *fleet) say(word func(*Control)) {
+	var said Control
+	for _, a := range f.agents {
+		if a.claimed && a.reachable {
+			word(&a.control)
+			a.control.Revision++
+			if a.control.Revision > said.Revision {
+				said = a.control
+			}
+		}
+	}
+	d := f.last()
+	for _, e := range d.state.Effects() {
+		if a := f.agents[e.Host]; e.Kind == Lease && e.Listens && a.reachable && a.epoch == d.epoch {
+			f.do(d, e, false)
+		}
+	}
+	s := &d.state
+	if s.Phase <= Claiming || s.Phase >= Closing || s.Heard.Revision < said.Revision {
+		return
+	}
+	if s.Heard.Abort && !s.Aborting && s.Phase != Undoing || s.Heard.Paused && !s.Paused && !s.Aborting {
+		f.t.Fatalf("it hears %+v, and does %+v", s.Heard, s)
 	}
 }
 
@@ -376,13 +450,16 @@ func TestEveryStateAnswersEveryEvent(t *testing.T) {
 		for range rapid.IntRange(1, 40).Draw(t, "events") {
 			e := Event{
 				Type: rapid.SampledFrom([]EventType{
-					Promote, Pause, Resume, Abort, Reported, Reported, Reported, Reported, Held, Declined, Forgotten, Unreachable, FetchFailed, Released, Overtaken, Tick, 0, 99, 200,
+					Promote, Pause, Resume, Abort, Reported, Reported, Reported, Reported, Held, Declined, Forgotten, Unreachable, FetchFailed, FetchDelayed, Denied, Released, Overtaken, Tick, 0, 99, 200,
 				}).Draw(t, "type"),
 				At:       Time(rapid.IntRange(1, 1000).Draw(t, "at")),
 				Host:     fmt.Sprintf("web%d", rapid.IntRange(0, 9).Draw(t, "host")),
 				Progress: Progress(rapid.IntRange(0, 20).Draw(t, "progress")),
 				Revision: int64(rapid.IntRange(0, 3).Draw(t, "revision")),
-				Paused:   rapid.Bool().Draw(t, "paused"),
+				Control: Control{
+					Revision: int64(rapid.IntRange(0, 9).Draw(t, "word")), Paused: rapid.Bool().Draw(t, "paused"),
+					Abort: rapid.IntRange(0, 9).Draw(t, "abort") == 9, PromotedWave: rapid.IntRange(0, 3).Draw(t, "promoted"),
+				},
 			}
 			was := s.Clone()
 			next, _ := Step(s, e)

@@ -88,7 +88,7 @@ type Verdict int
 // The verdicts.
 const (
 	Done           Verdict = 0 // every target that takes part runs the release
-	NotDone        Verdict = 1 // it ended with nothing touched
+	NotDone        Verdict = 1 // it ended with nothing touched, or no target took part
 	BackCleanly    Verdict = 4 // it failed, and no target is left on the release
 	Mixed          Verdict = 5 // it failed, and targets differ, or one is unknown
 	DoneButForSome Verdict = 6 // some targets are unreachable, the rest runs the release
@@ -100,10 +100,12 @@ const (
 // A failure that the policy tolerates makes a mixed fleet like any other.
 func (s *State) Verdict() Verdict {
 	var failed, left, lost bool
+	absent := true
 	for _, r := range s.Results() {
 		failed = failed || r.Outcome == OutcomeFailed || r.Outcome == OutcomeRolledBack
 		left = left || r.Outcome != OutcomeUnchanged && r.Serves != ServesOld
 		lost = lost || r.Outcome == OutcomeUnreachable
+		absent = absent && r.Outcome == OutcomeSkipped
 	}
 	turned := s.Phase == Undoing || s.Ending == Undone || s.Ending == Unprepared
 	failed = turned && s.touched() || s.decided() && (failed || s.Ending == Open)
@@ -116,7 +118,7 @@ func (s *State) Verdict() Verdict {
 		return BackCleanly
 	case s.Phase != Ended:
 		return StillUnderWay
-	case s.Ending != Completed, failed:
+	case s.Ending != Completed, failed, absent:
 		return NotDone
 	case lost:
 		return DoneButForSome
@@ -135,7 +137,7 @@ func (s *State) decided() bool {
 // somebody resumes or aborts.
 func (s *State) HeldUp() bool {
 	switch s.Phase {
-	case Fetching, Rolling, Pausing:
+	case Rolling, Pausing: // before, others may still get what they lack
 		return s.Hold() > ByOperator && s.lane().moving == 0
 	}
 	return false

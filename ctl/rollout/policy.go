@@ -71,6 +71,9 @@ type Policy struct {
 	// FetchTimeout is how long a host may take to get the artifact. One that does
 	// not get it is never touched.
 	FetchTimeout time.Duration `json:"fetch_timeout_ns"`
+	// Checks are what the driver asks about each host while it soaks. All of them must
+	// have passed before it is promoted.
+	Checks []Check `json:"checks,omitempty"`
 }
 
 // DefaultPolicy is what holds where an operator says nothing: no failure is
@@ -132,6 +135,13 @@ func (p Policy) validate() error {
 		return errors.New("a pause that ends both by itself and by an operator's word: want one of them")
 	case p.FetchTimeout <= 0 || p.FetchTimeout > maxWait:
 		return fmt.Errorf("%v for hosts to get the artifact: want more than 0 and at most %v", p.FetchTimeout, maxWait)
+	case len(p.Checks) > maxChecks:
+		return fmt.Errorf("%d checks: want at most %d", len(p.Checks), maxChecks)
+	}
+	for _, c := range p.Checks {
+		if err := c.validate(); err != nil {
+			return err
+		}
 	}
 	return nil
 }

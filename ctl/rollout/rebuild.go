@@ -3,14 +3,17 @@ package rollout
 // Rebuild is what is known of a rollout by asking its hosts alone, without claiming
 // or changing anything: what each reported last, as Events of type Reported, Held,
 // Declined, Forgotten and Unreachable, and Released of one whose claim
-// was given up. Hosts that nothing is said of count as unreachable.
+// was given up. Hosts that nothing is said of count as unreachable; one that answers and
+// has no part is Forgotten.
 //
 // It is for those who look. A driver that goes on begins with New: the claims it
 // makes tell it the same, and keep others away.
 func Rebuild(spec Spec, reports []Event, at Time) State {
 	s := New(spec)
 	ending := Open
+	answered := make(map[string]bool, len(reports))
 	for _, e := range reports {
+		answered[e.Host] = true
 		if e.Type >= Reported {
 			s.fact(e)
 		}
@@ -19,7 +22,7 @@ func Rebuild(spec Spec, reports []Event, at Time) State {
 		}
 	}
 	for i := range s.Hosts {
-		if h := &s.Hosts[i]; h.Progress == Waiting {
+		if h := &s.Hosts[i]; h.Progress == Waiting && !answered[h.Name] {
 			h.Lost = true
 		}
 	}

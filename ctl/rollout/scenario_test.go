@@ -145,8 +145,9 @@ func (p *player) given(words []string) Spec {
 
 func specOf(t testing.TB, plan Plan, policy Policy, gates []string) Spec {
 	t.Helper()
-	digest := "sha256:" + strings.Repeat("ab", 32)
-	s, err := NewSpec("web", []Release{{Artifact: digest, Definition: digest}}, plan, policy, gates, Request{ID: "build-7", Actor: "alice"})
+	s, err := NewSpec(Spec{
+		Service: "web", Action: ActionUpgrade, Releases: []Release{{Artifact: digestA}}, Plan: plan, Policy: policy, Gates: gates, Request: Request{ID: "build-7", Actor: "alice"},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +157,7 @@ func specOf(t testing.TB, plan Plan, policy Policy, gates []string) Spec {
 var commandNames = map[string]EventType{"promote": Promote, "pause": Pause, "resume": Resume, "abort": Abort}
 
 var factNames = map[string]EventType{
-	"held": Held, "declined": Declined, "forgotten": Forgotten, "unreachable": Unreachable, "fetch-failed": FetchFailed,
+	"held": Held, "declined": Declined, "forgotten": Forgotten, "unreachable": Unreachable, "fetch-failed": FetchFailed, "fetch-delayed": FetchDelayed, "denied": Denied,
 	"released": Released, "overtaken": Overtaken,
 }
 
@@ -198,11 +199,12 @@ func (p *player) events(words []string) []Event {
 	}
 	for _, w := range words[1:] {
 		switch {
-		case w == "paused":
-			e.Paused = true
+		case words[0] != w && wordOf(w) != nil:
+			e.Control = *wordOf(w)
+			e.Control.Revision = p.revision
 		case w == "late":
 			e.Revision = 0
-		case e.Type == Reported || e.Type == Declined:
+		case e.Type == Reported || e.Type == Declined || e.Type == Denied:
 			e.Reason = w
 		default:
 			e.Message = w
@@ -214,6 +216,21 @@ func (p *player) events(words []string) []Event {
 		out = append(out, e)
 	}
 	return out
+}
+
+// wordOf reads what an operator left on a claim.
+func wordOf(w string) *Control {
+	switch w {
+	case "paused":
+		return &Control{Paused: true}
+	case "resumed":
+		return &Control{}
+	case "aborted":
+		return &Control{Abort: true}
+	case "promoted-2":
+		return &Control{PromotedWave: 2}
+	}
+	return nil
 }
 
 // describe is the state in words.
@@ -245,14 +262,19 @@ func (p *player) describe() string {
 	}
 	p.group(&out, "lost", func(h HostState) bool { return h.Lost })
 	for kind := Claim; kind <= GiveUp; kind++ {
-		var names []string
+		var names, listening []string
 		for _, e := range s.Effects() {
-			if e.Kind == kind {
+			switch {
+			case e.Kind == kind && e.Listens:
+				listening = append(listening, e.Host)
+			case e.Kind == kind:
 				names = append(names, e.Host)
 			}
 		}
-		// The lease is kept on every host that gave its claim.
-		if len(names) > 0 && kind != Lease {
+		if len(listening) > 0 {
+			fmt.Fprintf(&out, "  > %v, listening %s\n", kind, strings.Join(listening, " "))
+		}
+		if len(names) > 0 {
 			fmt.Fprintf(&out, "  > %v %s\n", kind, strings.Join(names, " "))
 		}
 	}

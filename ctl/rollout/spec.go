@@ -17,21 +17,15 @@ const specVersion = 1
 const (
 	// maxSpec bounds the bytes of an encoded Spec: with it a request is within the
 	// 1 MiB that agents take. Ten thousand hosts need about half of it.
-	maxSpec     = 1000 << 10
-	maxReleases = 100
-	maxText     = 1000 // bytes of an actor, a reason, a request id
+	maxSpec = 1000 << 10
+	maxText = 1000 // bytes of an actor, a reason, a request id
 )
+
+// MaxReleases is how many ways a rollout's hosts may differ in what they get.
+const MaxReleases = 100
 
 // MaxGates is how many hosts are asked for the first claim before the targets are.
 const MaxGates = 8
-
-// Release is what a host gets.
-type Release struct {
-	// Artifact is the digest of the executable: sha256: and 64 hex digits.
-	Artifact string `json:"artifact"`
-	// Definition is the digest of the service's specification, of the same form.
-	Definition string `json:"definition"`
-}
 
 // Request is who asked for a rollout, and why.
 type Request struct {
@@ -45,7 +39,9 @@ type Request struct {
 type Spec struct {
 	Version  int       `json:"version"`
 	Service  string    `json:"service"`
+	Action   Action    `json:"action"`
 	Releases []Release `json:"releases"`
+	Options  Options   `json:"options"`
 	Plan     Plan      `json:"plan"`
 	Policy   Policy    `json:"policy"`
 	// Gates are the first hosts, in the order of their names, of all that the
@@ -56,12 +52,12 @@ type Spec struct {
 	Request Request  `json:"request"`
 }
 
-// NewSpec is a rollout of a plan. Of gates, the hosts that the inventory has for the
-// service, the first MaxGates by name are kept.
-func NewSpec(service string, releases []Release, plan Plan, policy Policy, gates []string, request Request) (Spec, error) {
-	gates = slices.Compact(slices.Sorted(slices.Values(gates)))
-	gates = gates[:min(len(gates), MaxGates)]
-	s := Spec{Version: specVersion, Service: service, Releases: releases, Plan: plan, Policy: policy, Gates: gates, Request: request}
+// NewSpec is a rollout of which all but the version was said. Of the gates, the hosts
+// that the inventory has for the service, the first MaxGates by name are kept.
+func NewSpec(s Spec) (Spec, error) {
+	s.Version = specVersion
+	s.Gates = slices.Compact(slices.Sorted(slices.Values(s.Gates)))
+	s.Gates = s.Gates[:min(len(s.Gates), MaxGates)]
 	return s, s.validate()
 }
 
@@ -126,10 +122,7 @@ func (s Spec) ID() string {
 	return "r-" + hex.EncodeToString(sum[:6])
 }
 
-var (
-	digestForm  = regexp.MustCompile(`\Asha256:[0-9a-f]{64}\z`)
-	serviceForm = regexp.MustCompile(`\A[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?\z`)
-)
+var serviceForm = regexp.MustCompile(`\A[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?\z`)
 
 func (s Spec) validate() error {
 	switch {
@@ -138,7 +131,7 @@ func (s Spec) validate() error {
 	case !serviceForm.MatchString(s.Service):
 		return fmt.Errorf("rollout of service %s: not a service's name", quote(s.Service))
 	}
-	for _, check := range []func() error{s.validateReleases, s.Plan.validate, s.Policy.validate, s.validateGates, s.Request.validate} {
+	for _, check := range []func() error{s.Action.validate, s.validateReleases, s.Options.validate, s.Plan.validate, s.Policy.validate, s.validateGates, s.Request.validate} {
 		if err := check(); err != nil {
 			return fmt.Errorf("rollout of %s: %w", s.Service, err)
 		}
@@ -147,14 +140,12 @@ func (s Spec) validate() error {
 }
 
 func (s Spec) validateReleases() error {
-	if len(s.Releases) == 0 || len(s.Releases) > maxReleases {
-		return fmt.Errorf("%d releases: want 1 to %d", len(s.Releases), maxReleases)
+	if len(s.Releases) == 0 || len(s.Releases) > MaxReleases {
+		return fmt.Errorf("%d releases: want 1 to %d", len(s.Releases), MaxReleases)
 	}
 	for _, r := range s.Releases {
-		for _, digest := range []string{r.Artifact, r.Definition} {
-			if !digestForm.MatchString(digest) {
-				return fmt.Errorf("%s is not a digest: want sha256: and 64 lowercase hex digits", quote(digest))
-			}
+		if err := r.validate(s.Action); err != nil {
+			return err
 		}
 	}
 	for _, t := range s.Plan.Targets {

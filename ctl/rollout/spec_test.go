@@ -3,6 +3,7 @@ package rollout
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -26,8 +27,18 @@ func sample(t testing.TB) Spec {
 	}
 	policy := DefaultPolicy()
 	policy.MaxInFlight, policy.MaxFailures, policy.Pause = 2, Amount{N: 1250, Share: true}, 30*time.Second
-	releases := []Release{{Artifact: digestA, Definition: digestA}, {Artifact: "sha256:" + strings.Repeat("0", 64), Definition: digestA}}
-	s, err := NewSpec("web", releases, plan, policy, []string{"c", "a", "b", "a"}, Request{ID: "build-7", Actor: "alice", Reason: "fixes <the> leak & more"})
+	policy.Checks = []Check{
+		{Command: []string{"./smoke", "{host}"}, Interval: time.Second, Failures: 3, For: time.Minute},
+		{HTTP: "https://{host}/version", Interval: time.Second, Failures: 1},
+		{Prometheus: "http://metrics:9090", Query: `up{instance="{address}"}`, Interval: 10 * time.Second, Failures: 2},
+	}
+	soak := time.Duration(0)
+	s, err := NewSpec(Spec{
+		Service: "web", Action: ActionUpgrade, Plan: plan, Policy: policy, Gates: []string{"c", "a", "b", "a"},
+		Releases: []Release{{Artifact: digestA, Definition: []byte{1, 2}, Signature: []byte("signed")}, {Artifact: "host:/usr/sbin/nginx"}},
+		Options:  Options{Steps: []int{100, 1000}, Soak: &soak},
+		Request:  Request{ID: "build-7", Actor: "alice", Reason: "fixes <the> leak & more"},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,10 +66,10 @@ func TestSpecHasOneForm(t *testing.T) {
 	if !bytes.Equal(got, want) {
 		t.Errorf("the form has changed, and with it the hash of what hosts have stored:\n%s\n%s", got, want)
 	}
-	if h := s.Hash(); h != "sha256:c33bc658a4108e102480a62ea905e42e1cad7f40df00ce12ddac63955d43a7c7" {
+	if h := s.Hash(); h != "sha256:bcde317a441a3891af04e7b3a1d3f8e65834f17acb91834464d8ab5f83a004d0" {
 		t.Errorf("hash %s", h)
 	}
-	if id := s.ID(); id != "r-384b2a08ed66" {
+	if id := s.ID(); id != "r-0c1b7a4f42a0" {
 		t.Errorf("id %s", id)
 	}
 	back, err := Decode(got)
@@ -109,16 +120,37 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 	plan := func(m map[string]any) map[string]any { return m["plan"].(map[string]any) }
 	policy := func(m map[string]any) map[string]any { return m["policy"].(map[string]any) }
+	check := func(c map[string]any) string {
+		whole := map[string]any{"interval_ns": time.Second, "failures": 1}
+		maps.Copy(whole, c)
+		return with(func(m map[string]any) { policy(m)["checks"] = []any{whole} })
+	}
 	for why, text := range map[string]string{
-		"unexpected end":           "",
-		"cannot unmarshal":         "[]",
-		"after top-level value":    string(data) + "{}",
-		"one form":                 " " + string(data),
-		"newer gracectl":           with(func(m map[string]any) { m["version"] = 2 }),
-		"of form 0":                with(func(m map[string]any) { m["version"] = 0 }),
-		"unknown field":            with(func(m map[string]any) { m["then"] = 1 }),
-		"not a service's name":     with(func(m map[string]any) { m["service"] = "../x" }),
-		"is not a digest":          with(func(m map[string]any) { m["releases"] = []any{map[string]any{"artifact": "x", "definition": "y"}} }),
+		"unexpected end":        "",
+		"cannot unmarshal":      "[]",
+		"after top-level value": string(data) + "{}",
+		"one form":              " " + string(data),
+		"newer gracectl":        with(func(m map[string]any) { m["version"] = 2 }),
+		"of form 0":             with(func(m map[string]any) { m["version"] = 0 }),
+		"unknown field":         with(func(m map[string]any) { m["then"] = 1 }),
+		"not a service's name":  with(func(m map[string]any) { m["service"] = "../x" }),
+		"is not an artifact":    with(func(m map[string]any) { m["releases"] = []any{map[string]any{"artifact": "x"}} }),
+		"only a rollback finds": with(func(m map[string]any) { m["releases"] = []any{map[string]any{"version": "1.2"}} }),
+		"no artifact of its own": with(func(m map[string]any) {
+			m["action"], m["releases"] = "restart", []any{map[string]any{"artifact": digestA}}
+		}),
+		"no definition":            with(func(m map[string]any) { m["action"] = "rollback" }),
+		"want upgrade, restart":    with(func(m map[string]any) { m["action"] = "stop" }),
+		"steps must rise":          with(func(m map[string]any) { m["options"] = map[string]any{"steps": []int{5, 5}} }),
+		"basis points":             with(func(m map[string]any) { m["options"] = map[string]any{"steps": []int{10000}} }),
+		"hold or soak":             with(func(m map[string]any) { m["options"] = map[string]any{"soak_ns": -1} }),
+		"asks one thing":           check(map[string]any{"command": []string{"x"}, "http": "http://x"}),
+		"server's URL and a query": check(map[string]any{"prometheus": "http://x"}),
+		"has no program":           check(map[string]any{"command": []string{""}}),
+		"can be asked":             check(map[string]any{"http": "file:///etc/passwd"}),
+		"every host would store":   check(map[string]any{"http": "http://user:secret@x/"}),
+		"an interval of 1ns":       check(map[string]any{"http": "http://x", "interval_ns": 1}),
+		"0 failures":               check(map[string]any{"http": "http://x", "failures": 0}),
 		"0 releases":               with(func(m map[string]any) { m["releases"] = nil }),
 		"gets release 1 of 1":      with(func(m map[string]any) { m["releases"] = m["releases"].([]any)[:1] }),
 		"2 hosts are in no wave":   with(func(m map[string]any) { plan(m)["waves"] = []int{1} }),

@@ -92,6 +92,16 @@ func (e Ending) String() string {
 	return nameOf(int(e), "open", "completed", "undone", "refused", "unprepared", "fenced")
 }
 
+// ParseEnding reads what String writes; Open for any other text.
+func ParseEnding(text string) Ending {
+	for e := Completed; e <= Fenced; e++ {
+		if e.String() == text {
+			return e
+		}
+	}
+	return Open
+}
+
 // Reasons that the machine itself gives.
 const (
 	ReasonNoArtifact = "ARTIFACT_UNAVAILABLE"
@@ -130,8 +140,8 @@ type State struct {
 	// Hosts are the targets in the order of the plan, then the hosts that only decide
 	// between operators.
 	Hosts []HostState
-	// Gates are indexes of Hosts in the order in which they are asked; Gate is the
-	// place of the one whose turn it is.
+	// Gates are indexes of Hosts in the order in which they are asked, and never
+	// changed; Gate is the place of the one whose turn it is.
 	Gates []int
 	Gate  int
 	// Wave is the wave that is under way, or the last that was.
@@ -140,6 +150,8 @@ type State struct {
 	PauseUntil Time
 	// Paused is an operator's emergency stop.
 	Paused bool
+	// Heard is the last word that operators left on the claims.
+	Heard Control
 	// Aborting is an operator's wish to give everything back.
 	Aborting bool
 	// Resuming is an operator's wish to go on, said before it is known from where.
@@ -189,12 +201,15 @@ func New(spec Spec) State {
 // Clone is a copy that shares nothing but what never changes.
 func (s State) Clone() State {
 	s.Hosts = slices.Clone(s.Hosts)
-	s.Gates = slices.Clone(s.Gates)
 	return s
 }
 
 // targets are the hosts that the rollout is meant for.
 func (s *State) targets() []HostState { return s.Hosts[:len(s.Spec.Plan.Targets)] }
+
+// Host is a host by its name, nil when the rollout has none of it. It is not to be
+// changed.
+func (s *State) Host(name string) *HostState { return s.host(name) }
 
 // host is the host with a name, or nil.
 func (s *State) host(name string) *HostState {

@@ -1,6 +1,13 @@
 package rollout
 
-import "errors"
+import (
+	"cmp"
+	"errors"
+	"strings"
+)
+
+// maxWhy bounds what hosts are told of why they go back: they take 1 KiB.
+const maxWhy = 500
 
 // Why Step refuses a command.
 var (
@@ -15,11 +22,25 @@ var (
 // Step answers an event with the next state. It never changes the state it was
 // given. The error is the refusal of a command; facts are never refused.
 func Step(old State, e Event) (State, error) {
+	if old.knows(e) {
+		return old, nil
+	}
 	s := old.Clone()
 	if err := s.step(e); err != nil {
 		return old, err
 	}
 	return s, nil
+}
+
+// knows says that a report only repeats the one before, as every second one does: all
+// that is under way on a host hears of it. What is due by now, a Tick tells.
+func (s *State) knows(e Event) bool {
+	h := s.host(e.Host)
+	if h == nil || e.Type != Reported || h.Lost || h.Forgiven || e.Control.Revision > s.Heard.Revision {
+		return false
+	}
+	same := e.Revision == h.Revision && e.Progress == h.Progress && e.Reason == h.Reason && e.Message == h.Message
+	return same && (h.Progress == Pushed || h.Progress == Unchanged || h.Progress > Starting && h.Touched)
 }
 
 // step is Step in place.
@@ -63,16 +84,22 @@ func (s *State) command(e Event) error {
 		if s.Aborting || s.Phase == Undoing {
 			return ErrUndoing
 		}
-		s.Aborting, s.Paused = true, false
-		s.Why = "aborted by an operator"
+		s.abort(e.Message)
 	}
 	return nil
+}
+
+// abort has every touched host go back; why is empty where nobody said that.
+func (s *State) abort(why string) {
+	s.Aborting, s.Paused = true, false
+	why = cmp.Or(why, "aborted by an operator")
+	s.Why = strings.ToValidUTF8(why[:min(len(why), maxWhy)], "")
 }
 
 func (s *State) fact(e Event) {
 	if e.Type == Overtaken {
 		s.Phase, s.Ending, s.Holder = Ended, Fenced, e.Message
-		s.Why = "another driver has taken over"
+		s.Why = "another driver has it"
 		return
 	}
 	if e.Type == Tick {
@@ -85,11 +112,14 @@ func (s *State) fact(e Event) {
 	}
 	switch e.Type {
 	case Reported:
+		s.heed(e)
 		s.reported(h, e)
 	case Held:
 		h.elsewhere(e)
 	case Declined:
 		h.declined(e)
+	case Denied:
+		h.denied(e)
 	case Forgotten:
 		h.forgotten(e)
 	case Unreachable:
@@ -97,6 +127,10 @@ func (s *State) fact(e Event) {
 	case FetchFailed:
 		if h.Progress == Claimed {
 			h.noArtifact(e.Message)
+		}
+	case FetchDelayed:
+		if h.Progress == Claimed {
+			h.Message = e.Message
 		}
 	case Released:
 		s.reported(h, e) // the last word
@@ -131,7 +165,7 @@ func (s *State) forward(at Time) bool {
 	switch {
 	case s.unfinished():
 		s.Phase, s.PauseUntil = Rolling, 0 // a host of it came back
-	case due(s.PauseUntil, at) && s.Hold() == Free:
+	case (due(s.PauseUntil, at) || s.promoted()) && s.Hold() == Free:
 		s.nextWave()
 	default:
 		return false

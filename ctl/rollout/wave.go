@@ -15,7 +15,7 @@ func (s *State) fetched() bool {
 	switch c := s.count(); {
 	case s.touched():
 	case c.untouched > s.mayFail():
-		s.close(Unprepared, fmt.Sprintf("hosts that could not get ready: %d, of at most %d", c.untouched, s.mayFail()))
+		s.close(Unprepared, fmt.Sprintf("hosts that could not get ready: %d, of at most %d; %s", c.untouched, s.mayFail(), s.firstFailure()))
 		return true
 	case c.lost > s.mayLose():
 		s.close(Unprepared, c.unreachable(s))
@@ -23,6 +23,16 @@ func (s *State) fetched() bool {
 	}
 	s.Phase = Rolling
 	return true
+}
+
+// firstFailure is what the first of the hosts that failed says.
+func (s *State) firstFailure() string {
+	for _, h := range s.targets() {
+		if h.Progress == Failed {
+			return h.Name + ": " + h.Message
+		}
+	}
+	return ""
 }
 
 // roll begins what may begin, and ends the wave when nothing is left of it.

@@ -27,9 +27,14 @@ type Context struct {
 	// Agent is unix:PATH or HOST:PORT. At most one of it and Inventory is set.
 	Agent   string
 	AgentID string
-	// Inventory is FILE, exec:... or srv:....
+	// Inventory is FILE, exec:..., srv:... or etcds://....
 	Inventory              string
 	TLSCert, TLSKey, TLSCA string
+	// Coordinator is etcds://....
+	Coordinator string
+	// Who asks an etcd, as inventory or as coordinator. The password is in a file.
+	EtcdCA, EtcdCert, EtcdKey  string
+	EtcdUser, EtcdPasswordFile string
 }
 
 // Parse reads the configuration called name. Its error is a strict.Errors with every
@@ -98,6 +103,12 @@ func (d *decoder) context(v strict.Value) Context {
 		{"tls_cert", d.pathOf(&c.TLSCert)},
 		{"tls_key", d.pathOf(&c.TLSKey)},
 		{"tls_ca", d.pathOf(&c.TLSCA)},
+		{"coordinator", d.TextOf(&c.Coordinator)},
+		{"etcd_ca", d.pathOf(&c.EtcdCA)},
+		{"etcd_cert", d.pathOf(&c.EtcdCert)},
+		{"etcd_key", d.pathOf(&c.EtcdKey)},
+		{"etcd_user", d.TextOf(&c.EtcdUser)},
+		{"etcd_password_file", d.pathOf(&c.EtcdPasswordFile)},
 	})
 	switch {
 	case c.Agent != "" && c.Inventory != "":
@@ -112,7 +123,7 @@ func (d *decoder) context(v strict.Value) Context {
 func (d *decoder) sourceOf(p *string) func(strict.Value) {
 	return func(v strict.Value) {
 		s, ok := d.Text(v)
-		if !ok || strings.HasPrefix(s, "exec:") || strings.HasPrefix(s, "srv:") {
+		if !ok || strings.HasPrefix(s, "exec:") || strings.HasPrefix(s, "srv:") || strings.HasPrefix(s, "etcd://") || strings.HasPrefix(s, "etcds://") {
 			*p = s
 			return
 		}

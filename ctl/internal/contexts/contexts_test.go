@@ -16,6 +16,7 @@ contexts:
   prod: {inventory: fleet.yaml, tls_cert: alice.pem, tls_key: /keys/alice.key, tls_ca: ../ca.pem}
   cloud: {inventory: 'exec:["/usr/local/bin/hosts","--region","eu"]'}
   one: {agent: "web-1:7443", agent_id: spiffe://example.org/gracefleet/agent/web-1}
+  etcd: {inventory: etcds://db, coordinator: etcds://db/web, etcd_ca: etcd.pem, etcd_cert: alice.pem, etcd_key: alice.key, etcd_user: alice, etcd_password_file: /run/password}
   empty:
 `
 
@@ -29,6 +30,10 @@ func TestContexts(t *testing.T) {
 		"":      {Inventory: dir + "fleet.yaml", TLSCert: dir + "alice.pem", TLSKey: "/keys/alice.key", TLSCA: "/home/alice/.config/ca.pem"},
 		"cloud": {Inventory: `exec:["/usr/local/bin/hosts","--region","eu"]`},
 		"one":   {Agent: "web-1:7443", AgentID: "spiffe://example.org/gracefleet/agent/web-1"},
+		"etcd": {
+			Inventory: "etcds://db", Coordinator: "etcds://db/web", EtcdCA: dir + "etcd.pem", EtcdCert: dir + "alice.pem", EtcdKey: dir + "alice.key",
+			EtcdUser: "alice", EtcdPasswordFile: "/run/password",
+		},
 		"empty": {},
 	} {
 		got, err := f.Find(name)

@@ -25,6 +25,9 @@ type Options struct {
 	Rate float64
 	// Keep leaves the directory and says where it is.
 	Keep bool
+	// Stay has the hosts of a fleet run on when the story is told, until the context
+	// ends.
+	Stay bool
 }
 
 // Report is how the demo went.
@@ -77,7 +80,7 @@ func (s *stage) set(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	if err := s.makeVersions(); err != nil {
+	if err := makeVersions(s.dir); err != nil {
 		return err
 	}
 	if s.port = o.Port; s.port == 0 {
@@ -101,30 +104,45 @@ func freePort() (int, error) {
 }
 
 func (s *stage) startLoad(ctx context.Context, o Options) {
+	s.run(ctx, o)
+	s.screen.follow(s.load)
+}
+
+func (s *stage) run(ctx context.Context, o Options) {
 	s.load = load.Run(ctx, load.Config{
 		Address: fmt.Sprintf("127.0.0.1:%d", s.port), Fresh: o.Rate / 2, KeepAlive: o.Rate / 2, Connections: 10,
 	})
-	s.screen.follow(s.load)
 }
 
 func (s *stage) report(end load.Snapshot) Report {
 	s.screen.stop()
-	r := Report{
-		Sent: end.Fresh.Sent + end.KeepAlive.Sent, Answered: end.Answered(), Lost: end.Lost(),
-		LongestGap: max(end.Fresh.LongestGap, end.KeepAlive.LongestGap), FirstAnswer: s.firstAnswer, LastStray: s.lastStray,
-	}
-	s.screen.title("%d requests sent, %d answered, %d lost", r.Sent, r.Answered, r.Lost)
-	s.screen.say("longest time without an answer: %s", short(r.LongestGap))
-	for _, e := range end.Errors {
-		s.screen.say("lost: %s", e)
-	}
+	r := Report{FirstAnswer: s.firstAnswer, LastStray: s.lastStray}
+	r.add(end)
+	s.screen.result(r, end.Errors)
 	return r
 }
 
-// cleanUp stops the service, ends the agent and removes the directory, also when
-// the demo was interrupted.
+// add counts what one load saw.
+func (r *Report) add(end load.Snapshot) {
+	r.Sent += end.Fresh.Sent + end.KeepAlive.Sent
+	r.Answered += end.Answered()
+	r.Lost += end.Lost()
+	r.LongestGap = max(r.LongestGap, end.Fresh.LongestGap, end.KeepAlive.LongestGap)
+}
+
+// cleanUp ends the host and removes the directory, also when the demo was interrupted.
 func (s *stage) cleanUp(ctx context.Context, keep, failed bool) error {
 	s.screen.stop()
+	err := s.end(ctx)
+	if keep || (failed && err != nil) {
+		s.screen.say("everything is left in %s", s.dir)
+		return err
+	}
+	return errors.Join(err, os.RemoveAll(s.dir))
+}
+
+// end stops the load and the service, and ends the agent.
+func (s *stage) end(ctx context.Context) error {
 	if s.load != nil {
 		s.load.Stop()
 	}
@@ -134,9 +152,5 @@ func (s *stage) cleanUp(ctx context.Context, keep, failed bool) error {
 	if s.agent != nil {
 		err = errors.Join(err, s.agent.End(ctx))
 	}
-	if keep || (failed && err != nil) {
-		s.screen.say("everything is left in %s", s.dir)
-		return err
-	}
-	return errors.Join(err, os.RemoveAll(s.dir))
+	return err
 }

@@ -13,22 +13,23 @@ import (
 // runs unchanged with bytes after its end.
 var versions = []string{"v1", "v2", "v3 bad", "v4"}
 
-func (s *stage) makeVersions() error {
+// makeVersions puts every version into a directory.
+func makeVersions(dir string) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
 	for _, v := range versions {
-		if err := copyWithTrailer(self, s.program(v), v); err != nil {
+		if err := copyWithTrailer(self, program(dir, v), v); err != nil {
 			return fmt.Errorf("make the sample service: %w", err)
 		}
 	}
 	return nil
 }
 
-func (s *stage) program(version string) string {
+func program(dir, version string) string {
 	name, _, _ := strings.Cut(version, " ")
-	return filepath.Join(s.dir, "sample-"+name)
+	return filepath.Join(dir, "sample-"+name)
 }
 
 func copyWithTrailer(from, to, version string) error {

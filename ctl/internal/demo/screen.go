@@ -43,6 +43,15 @@ func (s *screen) say(format string, args ...any) {
 	s.print("   " + fmt.Sprintf(format, args...))
 }
 
+// result shows what the load saw.
+func (s *screen) result(r Report, lost []string) {
+	s.title("%d requests sent, %d answered, %d lost", r.Sent, r.Answered, r.Lost)
+	s.say("longest time without an answer: %s", short(r.LongestGap))
+	for _, e := range lost {
+		s.say("lost: %s", e)
+	}
+}
+
 func (s *screen) print(text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

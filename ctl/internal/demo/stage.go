@@ -46,7 +46,7 @@ func (s *stage) upgrades() pb.UpgradeServiceClient    { return pb.NewUpgradeServ
 
 // push stores a version with the agent and returns its digest.
 func (s *stage) push(ctx context.Context, version string) (string, error) {
-	path := s.program(version)
+	path := program(s.dir, version)
 	digest, n, err := digestOf(path)
 	if err != nil {
 		return "", err

@@ -11,8 +11,9 @@ import (
 const maxExpanded = 1 << 20
 
 // Expand puts what the inventory says of the host into a text: {host.name},
-// {host.labels.KEY} and {host.vars.NAME}. Other braces stay as they are, also in what
-// was put in. What the host does not have is an error.
+// {host.address}, without the agent's port, {host.labels.KEY} and {host.vars.NAME}.
+// Other braces stay as they are, also in what was put in. What the host does not have
+// is an error.
 func (h Host) Expand(text string) (string, error) {
 	const begin = "{host."
 	var out strings.Builder
@@ -46,10 +47,12 @@ func (h Host) value(word string) (string, error) {
 	switch {
 	case word == keyName:
 		return h.Name, nil
+	case word == "address":
+		return h.place(), nil
 	case kind == "labels":
 		pairs = h.Labels
 	case kind != "vars":
-		return "", fmt.Errorf("want {host.name}, {host.vars.NAME} or {host.labels.KEY}")
+		return "", fmt.Errorf("want {host.name}, {host.address}, {host.vars.NAME} or {host.labels.KEY}")
 	}
 	value, ok := pairs[name]
 	switch {
@@ -59,4 +62,12 @@ func (h Host) value(word string) (string, error) {
 		return "", fmt.Errorf("it has no %s", kind)
 	}
 	return "", fmt.Errorf("it has no such one: %s", instead(name, slices.Sorted(maps.Keys(pairs))))
+}
+
+// place is the address without the agent's port, such that another may follow.
+func (h Host) place() string {
+	if end := strings.LastIndexByte(h.Address, ':'); end > 0 && !strings.HasPrefix(h.Address, "unix:") {
+		return h.Address[:end]
+	}
+	return h.Address
 }

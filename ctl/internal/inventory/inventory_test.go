@@ -167,6 +167,7 @@ func TestExpand(t *testing.T) {
 		"tcp://0.0.0.0:{host.vars.port}":  "tcp://0.0.0.0:81",
 		"{host.name}-{host.labels.zone}{": "web-1-b{",
 		"{host.vars.motd}":                "hello {artifact}",
+		"tcp://{host.address}:80":         "tcp://web-1.example.org:80",
 	} {
 		if got, err := web.Expand(text); err != nil || got != want {
 			t.Errorf("%q became %q, %v", text, got, err)
@@ -175,13 +176,18 @@ func TestExpand(t *testing.T) {
 	for text, want := range map[string]string{
 		"{host.vars.prot}":   `{host.vars.prot} on host web-1: it has no such one: did you mean port?`,
 		"{host.labels.q}":    `it has no such one: there is role, zone`,
-		"{host.address}":     "want {host.name}, {host.vars.NAME} or {host.labels.KEY}",
+		"{host.adress}":      "want {host.name}, {host.address}, {host.vars.NAME} or {host.labels.KEY}",
 		"{host.vars}":        "it has no such one",
 		"{host.vars.port":    "no closing brace",
 		"{host.{host.name}}": "want {host.name}",
 	} {
 		if got, err := web.Expand(text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q became %q, %v; want %s", text, got, err, want)
+		}
+	}
+	for address, want := range map[string]string{"[2001:db8::1]:7443": "[2001:db8::1]", "unix:/run/s": "unix:/run/s"} {
+		if got, err := (Host{Address: address}).Expand("{host.address}"); err != nil || got != want {
+			t.Errorf("%s became %q, %v", address, got, err)
 		}
 	}
 	if _, err := all.Hosts[0].Expand("{host.vars.port}"); err == nil || !strings.Contains(err.Error(), "it has no vars") {

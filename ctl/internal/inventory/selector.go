@@ -31,7 +31,7 @@ type term struct {
 
 // What a part may be made of. Patterns are what they match, with * and ?.
 var (
-	wordForm         = regexp.MustCompile(`\A[a-z]{1,32}\z`)
+	wordForm         = regexp.MustCompile(`\A[a-z][a-z-]{0,31}\z`)
 	argumentForm     = regexp.MustCompile(`\A[A-Za-z0-9._:-]{1,128}\z`)
 	namePatternForm  = regexp.MustCompile(`\A[A-Za-z0-9._*?-]{1,253}\z`)
 	valuePatternForm = regexp.MustCompile(`\A[A-Za-z0-9._:/@+*?-]{0,128}\z`)

@@ -16,9 +16,14 @@ const MaxBytes = 256 << 10
 
 // Parse reads the service file called name. Its error is a strict.Errors with
 // every mistake that can be found without the host.
-func Parse(name string, data []byte) (*File, error) {
+func Parse(name string, data []byte) (*File, error) { return ParseFor(name, data, nil) }
+
+// ParseFor is Parse for one host: expand puts what is known of it into each text. A
+// nil expand leaves them as they are.
+func ParseFor(name string, data []byte, expand func(string) (string, error)) (*File, error) {
 	var f File
 	err := strict.Decode(name, data, MaxBytes, func(s *strict.Decoder, v strict.Value) {
+		s.Expand = expand
 		(&decoder{s, name}).file(v, &f)
 	})
 	if err != nil {
@@ -79,7 +84,7 @@ func (d *decoder) artifactOf(p *Artifact) func(strict.Value) {
 		switch {
 		case !ok:
 		case s == "":
-			d.Fail(v, "want a path, sha256:HEX or host:/PATH")
+			d.Fail(v, "want a path, https://...#sha256=HEX, sha256:HEX or host:/PATH")
 		case strings.HasPrefix(s, "sha256:"):
 			if !IsDigest(s) {
 				d.Fail(v, "%q is not a digest: want sha256: and 64 lowercase hex digits", s)
@@ -90,6 +95,11 @@ func (d *decoder) artifactOf(p *Artifact) func(strict.Value) {
 				d.Fail(v, "%q: want an absolute path on the host, as host:/usr/sbin/nginx", s)
 			}
 			p.Ref = s
+		case strings.HasPrefix(s, "https://"):
+			var err error
+			if *p, err = ParseURL(s); err != nil {
+				d.Fail(v, "%v", err)
+			}
 		default:
 			p.Path = d.local(s)
 		}

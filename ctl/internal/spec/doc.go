@@ -8,6 +8,7 @@
 //   - probe.go: the keys of ready and upgrade.check
 //   - scalar.go: durations, percents, permissions, numbers, digests
 //   - address.go: what a socket may listen on
+//   - url.go: artifacts that the agent fetches
 //   - proto.go: from a File to the API's specification
 //   - keys.go: every key with its type, default and meaning
 //   - explain.go: that table as text

@@ -25,7 +25,7 @@ type File struct {
 	KeepGenerations  *int32
 }
 
-// Artifact is what to run. At most one field is set.
+// Artifact is what to run. At most one of Path, Ref and URL is set.
 type Artifact struct {
 	// Path of a local file, to be pushed. A relative path of the service file
 	// is relative to that file's directory; Path is relative to the working
@@ -33,6 +33,8 @@ type Artifact struct {
 	Path string
 	// Ref is "sha256:HEX" or "host:/PATH", which the agent resolves.
 	Ref string
+	// URL is where the agent fetches it, and Digest what that has to be.
+	URL, Digest string
 }
 
 // Handover says how listening descriptors are announced.

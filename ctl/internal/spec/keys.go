@@ -41,7 +41,7 @@ func Keys() []Key {
 	keys := []Key{
 		{"name", "text", "required", "the service's name: 1 to 63 of a-z, 0-9, and . _ - between them"},
 		{"command", "list", `["{artifact}"]`, "template of argv; {artifact} is the path of the executable; relative: a file of the artifact's tree"},
-		{"artifact", "text", "the recorded one", "what to run: a path (pushed first; relative to this file; .tar, .tar.gz, .tgz: a tree), sha256:HEX, or host:/PATH for the host's own program"},
+		{"artifact", "text", "the recorded one", "what to run: a path (pushed first; relative to this file; .tar, .tar.gz, .tgz: a tree), https://...#sha256=HEX (the agent fetches it), sha256:HEX, or host:/PATH for the host's own program"},
 		{"args", "list", "", "arguments after the command"},
 		{"files", "mapping", "", "files that travel with the generation, used as {file:NAME}"},
 		{"files.NAME", "text", "", "path of the file, relative to this file"},

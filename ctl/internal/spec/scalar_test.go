@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -85,6 +86,28 @@ func reject(t *testing.T, text, want string) {
 	}
 }
 
+// What a host has is in the texts before they are checked; keys stay.
+func TestTextsOfAHost(t *testing.T) {
+	expand := func(text string) (string, error) {
+		if strings.Contains(text, "{host.vars.no}") {
+			return "", errors.New("it has no vars")
+		}
+		return strings.ReplaceAll(text, "{host.vars.port}", "8081"), nil
+	}
+	text := "name: web\nsockets: [{name: http, listen: \"tcp://0.0.0.0:{host.vars.port}\"}]\nenv: {\"{host.vars.port}\": \"{artifact} {host.vars.port}\"}\n"
+	f, err := ParseFor("web.yaml", []byte(text), expand)
+	if err != nil || f.Sockets[0].Listen != "tcp://0.0.0.0:8081" || f.Env["{host.vars.port}"] != "{artifact} 8081" {
+		t.Errorf("%+v, %v", f, err)
+	}
+	if _, err := Parse("web.yaml", []byte(text)); err == nil {
+		t.Error("a placeholder is an address")
+	}
+	_, err = ParseFor("web.yaml", []byte("name: web\nargs: [a, \"{host.vars.no}\"]\nuser: \"{host.vars.no}\"\n"), expand)
+	if want := "web.yaml:2:11: args[1]: it has no vars\nweb.yaml:3:7: user: it has no vars"; err == nil || err.Error() != want {
+		t.Errorf("%v; want %s", err, want)
+	}
+}
+
 func TestMistakes(t *testing.T) {
 	for text, want := range map[string]string{
 		"name: web\nenf: {}":                                `2:1: enf: unknown key: did you mean "env"?`,
@@ -117,7 +140,7 @@ func TestMistakes(t *testing.T) {
 		"name: web\n---\nname: b":                           "3:1: a second document",
 		"name: [web":                                        "2:1: not YAML: ",
 		"name: web\nartifact: host:nginx":                   `2:11: artifact: "host:nginx": want an absolute path`,
-		"name: web\nartifact:":                              "2:10: artifact: want a path, sha256:HEX or host:/PATH",
+		"name: web\nartifact:":                              "2:10: artifact: want a path, https://...#sha256=HEX, sha256:HEX or host:/PATH",
 		"name: web\nready: {notify: {}, tls: {}}":           "2:21: ready.tls: only http, grpc and tcp speak TLS",
 		"name: web\nready: {http: {scheme: http, tls: {}}}": "2:9: ready.http: tls needs scheme: https",
 		"name: web\nready: {tcp: {tls: {}}, tls: {}}":       "2:25: ready.tls: tls is set inside the probe too",

@@ -25,6 +25,10 @@ func Decode(name string, data []byte, limit int, read func(d *Decoder, v Value))
 
 // Decoder collects the mistakes of one file.
 type Decoder struct {
+	// Expand, unless it is nil, is what each text becomes before it is read; keys stay
+	// as they are. What it refuses is a mistake at the text.
+	Expand func(text string) (string, error)
+
 	name string
 	errs Errors
 }

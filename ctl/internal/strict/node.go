@@ -160,7 +160,7 @@ func (d *Decoder) TextsOf(p *[]string) func(Value) {
 	}
 }
 
-// Text reads a scalar exactly as it was written; nothing is "".
+// Text reads a scalar exactly as it was written, but for Expand; nothing is "".
 func (d *Decoder) Text(v Value) (string, bool) {
 	if v.empty() {
 		return "", true
@@ -169,11 +169,18 @@ func (d *Decoder) Text(v Value) (string, bool) {
 	switch {
 	case !ok:
 		d.Fail(v, "want text, got %s", v.kind())
+		return "", false
 	case strings.ContainsRune(s, 0):
 		d.Fail(v, "contains a NUL character, which no program can be given")
 		return "", false
+	case d.Expand == nil:
+		return s, true
 	}
-	return s, ok
+	expanded, err := d.Expand(s)
+	if err != nil {
+		d.Fail(v, "%v", err)
+	}
+	return expanded, err == nil
 }
 
 // scalar returns what a scalar node says, unchanged by YAML's idea of types.

@@ -4,4 +4,5 @@
 //   - file.go: a file
 //   - exec.go: a program that prints one, with tail.go, what it said last
 //   - srv.go: service records of a domain
+//   - etcd.go: what agents have registered in etcd
 package fetch

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/gracefleet/gracefleet/ctl/internal/etcd"
 	"github.com/gracefleet/gracefleet/ctl/internal/inventory"
 )
 
@@ -25,8 +26,13 @@ var srvForm = regexp.MustCompile(`\A_[A-Za-z0-9-]{1,62}\._(tcp|udp)\.[A-Za-z0-9]
 
 // Parse returns the source that a text names: a file by its path, a program as
 // exec:/PATH or exec:["/PATH","ARGUMENT"], service records as
-// srv:_gracefleet._tcp.example.org.
-func Parse(text string) (Source, error) {
+// srv:_gracefleet._tcp.example.org, what agents have registered as
+// etcds://HOST,HOST/PREFIX, which access is for.
+func Parse(text string, access etcd.Access) (Source, error) {
+	if etcd.Is(text) {
+		place, err := etcd.ParsePlace(text)
+		return registry{place: place, access: access}, err
+	}
 	if name, ok := strings.CutPrefix(text, "srv:"); ok {
 		if !srvForm.MatchString(name) {
 			return nil, fmt.Errorf("%q: want srv:_SERVICE._tcp.DOMAIN, such as srv:_gracefleet._tcp.example.org", text)
@@ -41,7 +47,7 @@ func Parse(text string) (Source, error) {
 		return program{argv: argv, limit: execLimit}, nil
 	}
 	if text == "" {
-		return nil, errors.New("an inventory without a name: want FILE, exec:/PATH or srv:_SERVICE._tcp.DOMAIN")
+		return nil, errors.New("an inventory without a name: want FILE, exec:/PATH, srv:_SERVICE._tcp.DOMAIN or etcds://HOST/PREFIX")
 	}
 	return file(text), nil
 }

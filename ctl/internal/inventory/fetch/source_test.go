@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/gracefleet/gracefleet/ctl/internal/etcd"
 	"github.com/gracefleet/gracefleet/ctl/internal/inventory"
 )
 
@@ -21,7 +22,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func read(t *testing.T, text string) (*inventory.Inventory, error) {
 	t.Helper()
-	s, err := Parse(text)
+	s, err := Parse(text, etcd.Access{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,12 +67,13 @@ func TestMisspeltSources(t *testing.T) {
 		`exec:["/bin/sh",1]`:        "want a list",
 		"exec:/bin/a\x00b":          "NUL",
 		"srv:":                      "want srv:",
+		"etcd://db.example.org":     "etcds:// for db.example.org",
 		"srv:example.org":           "want srv:",
 		"srv:_gracefleet._tcp.":     "want srv:",
 		"srv:_g._sctp.example.org":  "want srv:",
 		"srv:_g._tcp.example.org\n": "want srv:",
 	} {
-		if _, err := Parse(text); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Parse(text, etcd.Access{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v; want %s", text, err, want)
 		}
 	}

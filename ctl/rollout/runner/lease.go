@@ -1,0 +1,62 @@
+package runner
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
+	"github.com/gracefleet/gracefleet/ctl/rollout"
+)
+
+// heedEvery is how often the host is asked where operators are heard.
+const heedEvery = 2 * time.Second
+
+// lease renews the driver's lease for as long as it is wanted.
+func (t *task) lease(ctx context.Context) error {
+	every := t.o.Lease / 3
+	if t.Listens {
+		every = min(every, heedEvery)
+	}
+	for {
+		report, err := t.renew(ctx)
+		if err != nil {
+			return err
+		}
+		t.update(ctx, report)
+		if err := pause(ctx, every); err != nil {
+			return nil
+		}
+	}
+}
+
+// leaveLimit bounds how long a driver that leaves takes over that.
+const leaveLimit = 500 * time.Millisecond
+
+// leave ends the leases of a driver that goes before its rollout has ended, so that nobody
+// takes it for there. Those that cannot be told so end by themselves.
+func (d *drive) leave() {
+	ctx, cancel := context.WithTimeout(context.Background(), leaveLimit)
+	defer cancel()
+	var all sync.WaitGroup
+	for e, t := range d.running {
+		if e.Kind == rollout.Lease {
+			all.Go(func() { t.endLease(ctx) })
+		}
+	}
+	all.Wait()
+}
+
+func (t *task) endLease(ctx context.Context) {
+	_ = t.reach(ctx, func(ctx context.Context, c *conn) error {
+		_, err := pb.NewRolloutServiceClient(c).RenewRollout(ctx, &pb.RenewRolloutRequest{Driver: t.driver(t.Runner), End: true})
+		return err
+	})
+}
+
+func (t *task) renew(ctx context.Context) (*pb.RolloutReport, error) {
+	return t.call(ctx, func(ctx context.Context, c pb.RolloutServiceClient) (*pb.RolloutReport, error) {
+		answer, err := c.RenewRollout(ctx, &pb.RenewRolloutRequest{Driver: t.driver(t.Runner)})
+		return answer.GetReport(), err
+	})
+}
