@@ -250,7 +250,7 @@ func TestDiskFullForState(t *testing.T) {
 }
 
 // startOnSmallDisk has the agent keep its state on a disk of 24 MiB.
-func startOnSmallDisk(t *testing.T) (s *service, disk string) {
+func startOnSmallDisk(t *testing.T, flags ...string) (s *service, disk string) {
 	t.Helper()
 	harness.Need(t, os.Geteuid() == 0, "mounting a small disk needs root")
 	disk = t.TempDir()
@@ -258,7 +258,7 @@ func startOnSmallDisk(t *testing.T) (s *service, disk string) {
 		harness.Need(t, false, "mount: "+err.Error())
 	}
 	t.Cleanup(func() { _ = syscall.Unmount(disk, syscall.MNT_DETACH) })
-	s = &service{Agent: harness.Start(t, "--state-dir", disk), t: t, folder: "runtime"}
+	s = &service{Agent: harness.Start(t, append([]string{"--state-dir", disk}, flags...)...), t: t, folder: "runtime"}
 	s.address = fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
 	s.spec = strings.ReplaceAll(signalDrain, "ADDRESS", "tcp://"+s.address)
 	s.Apply(t, s.yaml("v1"))

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,7 +16,7 @@ import (
 )
 
 // demoCommand is the demo with everything it needs beside it.
-func demoCommand(t *testing.T, ctx context.Context) (*exec.Cmd, *bytes.Buffer) {
+func demoCommand(t *testing.T, ctx context.Context, args ...string) (*exec.Cmd, *bytes.Buffer) {
 	t.Helper()
 	dir := t.TempDir()
 	for _, name := range []string{"gracectl", "graced", "graced-shim"} {
@@ -23,7 +24,7 @@ func demoCommand(t *testing.T, ctx context.Context) (*exec.Cmd, *bytes.Buffer) {
 			t.Fatal(err)
 		}
 	}
-	cmd := exec.CommandContext(ctx, harness.Binary(t, "gracectl"), "demo")
+	cmd := exec.CommandContext(ctx, harness.Binary(t, "gracectl"), append([]string{"demo"}, args...)...)
 	cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"))
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
@@ -33,9 +34,8 @@ func demoCommand(t *testing.T, ctx context.Context) (*exec.Cmd, *bytes.Buffer) {
 // leftOver lists processes and the directory of a demo that has ended.
 func leftOver(t *testing.T, out string) []string {
 	t.Helper()
-	_, after, ok := strings.Cut(out, "An agent in ")
-	dir, _, ok2 := strings.Cut(after, ",")
-	if !ok || !ok2 {
+	dir := regexp.MustCompile(`/tmp/gf\d+`).FindString(out)
+	if dir == "" {
 		t.Fatalf("the demo does not say where it works:\n%s", out)
 	}
 	var found []string
@@ -62,6 +62,24 @@ func TestDemo(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	for _, want := range []string{"step 1 gives v2 10%", "turned away by itself: the check failed", "the abort took", "back on v1", " 0 lost", "Nothing was lost"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the demo does not say %q:\n%s", want, out)
+		}
+	}
+	if left := leftOver(t, out.String()); len(left) > 0 {
+		t.Errorf("the demo left %q", left)
+	}
+}
+
+// Three hosts, and what a new user sees of a rollout.
+func TestDemoFleet(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	cmd, out := demoCommand(t, ctx, "fleet")
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, want := range []string{"web-1", "web-2", "web-3", "rolled-back", "not-started", " 0 lost", "Nothing was lost"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the demo does not say %q:\n%s", want, out)
 		}

@@ -21,12 +21,15 @@
 //   - address_test.go: IPv6, dual-stack, unix sockets, UDP
 //   - crash_test.go: programs that die
 //   - agent_test.go: agents that die
+//   - driver_test.go: who drives a rollout on one host; rollout_agent_test.go: what becomes
+//     of it there; rollout_crash_test.go: agents and drivers that die meanwhile
 //   - operate_test.go: stop, start, reload, delete
 //   - artifact_faults_test.go, spec_faults_test.go, client_faults_test.go: bad
 //     input, and disks that are full
 //   - candidate_faults_test.go: candidates that misbehave, one way each
 //   - rescue_test.go: queues of the dead, and shims that die
 //   - drain_faults_test.go: patience, deadlines, too many generations
+//   - fetch_test.go: artifacts that agents fetch by themselves
 //   - network_test.go: agents on the network, and who may do what there
 //   - credentials_test.go: secrets, and where they must not be found
 //   - planted_test.go: links, fifos and names that lead elsewhere
@@ -35,5 +38,12 @@
 //   - systemd_test.go: the shipped units under a real systemd
 //   - library_traps_test.go: what Go's restart libraries do to whoever starts their
 //     programs
+//   - scale_test.go: what a client takes for thousands of hosts
 //   - demo_test.go: the demo, whole and interrupted
+//   - fleet_test.go: hosts whose service is upgraded in rollouts, and what is asked of
+//     them; fleet_harness_test.go: whether they are what the tests think
+//   - fleet_rollout_test.go: rollouts that succeed, fail and are taken back
+//   - fleet_driver_test.go: drivers that die, sleep, or are two
+//   - fleet_network_test.go: hosts and agents that are gone for a while
+//   - fleet_control_test.go: words of operators, and freezes
 package e2e

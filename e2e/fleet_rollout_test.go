@@ -1,0 +1,74 @@
+//go:build linux
+
+package e2e
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/gracefleet/gracefleet/e2e/harness"
+)
+
+// A canary, waves, and everybody runs the release; who says it again is told that
+// there is nothing to do, and who asks anywhere hears the same.
+func TestFleetRollout(t *testing.T) {
+	f := startFleet(t, 6)
+	before, command := f.Runs(), f.upgrade("v2", "--canary", "1", "--waves", "50%,100%", "-m", "the release")
+	report := f.ended(f.Here.Try(command...), 0, before, f.digest("v2"))
+	f.became(report, map[string]int{"upgraded": 6})
+
+	again := f.ended(f.Elsewhere.Try(command...), 0, before, f.digest("v2"))
+	f.became(again, map[string]int{"unchanged": 6})
+
+	if out := f.Elsewhere.OK("hosts"); strings.Count(out, " UP ") != 6 {
+		t.Errorf("hosts shows\n%s", out)
+	}
+	if out := f.Elsewhere.OK("rollout", "list"); !strings.Contains(out, report.ID) {
+		t.Errorf("rollout list does not know %s:\n%s", report.ID, out)
+	}
+	for _, want := range []string{report.ID, "web-06", "upgraded", "alice", "the release"} {
+		if out := f.Elsewhere.OK("rollout", "status", report.ID); !strings.Contains(out, want) {
+			t.Errorf("rollout status %s has no %q:\n%s", report.ID, want, out)
+		}
+	}
+}
+
+// What was rolled out is taken back on all hosts, each to what it ran.
+func TestFleetRollbackOfARollout(t *testing.T) {
+	f := startFleet(t, 4)
+	f.mixed()
+	before := f.Runs()
+	rolled := f.ended(f.Here.Try(f.upgrade("v2")...), 0, before, f.digest("v2"))
+	back := f.Elsewhere.Try("rollback", "web", "--rollout", rolled.ID, "-o", "json", "-m", "users complain")
+	f.became(f.ended(back, 0, before, f.digest("v2")), map[string]int{"rolled-back": 4})
+}
+
+// A release that cannot run meets one host.
+func TestFleetBadCanary(t *testing.T) {
+	f := startFleet(t, 6)
+	before, bad := f.Runs(), harness.Program(t, "bad", "v2")
+	report := f.ended(f.Here.Try(f.upgradeTo(bad, "--canary", "1", "--waves", "50%,100%")...), 4, before, "")
+	f.became(report, map[string]int{"failed": 1, "not-started": 5})
+	touched := 0
+	for _, newest := range f.generations() {
+		if newest > 1 {
+			touched++
+		}
+	}
+	if touched != 1 {
+		t.Errorf("%d hosts were touched, want 1", touched)
+	}
+}
+
+// A release that cannot run on one host of the third wave leaves none on it: each
+// returns to what it ran.
+func TestFleetFailureInTheThirdWave(t *testing.T) {
+	f := startFleet(t, 9)
+	f.mixed()
+	before, command := f.Runs(), f.upgrade("v2", "--canary", "1", "--waves", "3,6,100%")
+	f.refuse(f.inWave(3, command), "v2")
+	report := f.ended(f.Here.Try(command...), 4, before, f.digest("v2"))
+	if report.Count("failed") != 1 || report.Count("upgraded") != 0 || report.Count("rolled-back") < 3 || report.Count("not-started") < 3 {
+		t.Errorf("the hosts became %v", report.Hosts)
+	}
+}
