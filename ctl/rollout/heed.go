@@ -1,14 +1,17 @@
 package rollout
 
+import "slices"
+
 // heed does what an operator left on a claim. Words that were said before this driver
 // came, it finds while it claims: those say how the rollout stands. A later one is said
 // to it.
 func (s *State) heed(e Event) {
 	word, last := e.Control, s.Heard
-	if word.Revision <= last.Revision {
+	if said := s.said(e); word.Revision <= last.Revision && !said {
 		return
 	}
 	s.Heard = word
+	s.Heard.Revision = max(word.Revision, last.Revision)
 	switch {
 	case s.Phase >= Closing:
 	case word.Abort && !last.Abort:
@@ -24,6 +27,20 @@ func (s *State) heed(e Event) {
 	default:
 		_ = s.resume(e.At) // where nothing holds the rollout up it was said for nothing
 	}
+}
+
+// said tells a new word on a claim from one that was found there. Claims count their words
+// each by itself: a host that has missed some is behind the others, and what is said where
+// the driver listens is new all the same.
+func (s *State) said(e Event) bool {
+	i, ok := s.index[e.Host]
+	if !ok {
+		return false
+	}
+	h := &s.Hosts[i]
+	risen := e.Control.Revision > h.Heard
+	h.Heard = max(h.Heard, e.Control.Revision)
+	return risen && s.Phase > Claiming && h.claimed() && slices.Contains(s.listening(), i)
 }
 
 // aborted is whose word an abort is; "" where that is not known.

@@ -350,24 +350,21 @@ func drawWord(t *rapid.T) func(*Control) {
 // say leaves an operator's word on every claim that can be reached. A driver that
 // listens where one of them is heard has heeded it with the next renewal.
 func (f *fleet) say(word func(*Control)) {
-	var said Control
 	for _, a := range f.agents {
 		if a.claimed && a.reachable {
 			word(&a.control)
 			a.control.Revision++
-			if a.control.Revision > said.Revision {
-				said = a.control
-			}
 		}
 	}
-	d := f.last()
+	d, heard := f.last(), false
 	for _, e := range d.state.Effects() {
-		if a := f.agents[e.Host]; e.Kind == Lease && e.Listens && a.reachable && a.epoch == d.epoch {
+		if a := f.agents[e.Host]; e.Kind == Lease && e.Listens && a.reachable && a.claimed && a.epoch == d.epoch {
 			f.do(d, e, false)
+			heard = true
 		}
 	}
 	s := &d.state
-	if s.Phase <= Claiming || s.Phase >= Closing || s.Heard.Revision < said.Revision {
+	if s.Phase <= Claiming || s.Phase >= Closing || !heard {
 		return
 	}
 	if s.Heard.Abort && !s.Aborting && s.Phase != Undoing || s.Heard.Paused && !s.Paused && !s.Aborting {

@@ -127,6 +127,8 @@ type HostState struct {
 	Touched bool
 	// Revision is that of the last report; older ones came late.
 	Revision int64
+	// Heard is the revision of the last word that was found on its claim.
+	Heard int64
 	// FetchBy is when the host must have the artifact.
 	FetchBy Time
 	Reason  string

@@ -36,7 +36,7 @@ func Step(old State, e Event) (State, error) {
 // that is under way on a host hears of it. What is due by now, a Tick tells.
 func (s *State) knows(e Event) bool {
 	h := s.host(e.Host)
-	if h == nil || e.Type != Reported || h.Lost || h.Forgiven || e.Control.Revision > s.Heard.Revision {
+	if h == nil || e.Type != Reported || h.Lost || h.Forgiven || e.Control.Revision > h.Heard {
 		return false
 	}
 	same := e.Revision == h.Revision && e.Progress == h.Progress && e.Reason == h.Reason && e.Message == h.Message
