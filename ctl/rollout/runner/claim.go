@@ -17,12 +17,32 @@ func (t *task) claim(ctx context.Context) error {
 	if err := t.lost(t.o.Lease); err != nil {
 		t.tellLost(ctx, err) // connections that were made ahead have failed for long enough
 	}
+	if over, err := t.endedByAnother(ctx); over || err != nil {
+		return err
+	}
 	report, err := t.ask(ctx)
 	if err != nil {
 		return t.unclaimed(ctx, err)
 	}
 	t.report(ctx, report)
 	return nil
+}
+
+// endedByAnother says that who drove the host has given its claim up since: the rollout is
+// over, and to claim it would begin it anew.
+func (t *task) endedByAnother(ctx context.Context) (bool, error) {
+	if !t.driven {
+		return false, nil
+	}
+	report, err := t.get(ctx)
+	switch {
+	case api.ReasonOf(err) == pb.Reason_REASON_ROLLOUT_NOT_FOUND:
+		return false, nil
+	case err != nil || report.GetReleaseTime() == nil:
+		return false, err
+	}
+	t.overtaken(ctx, t.heldAs(report))
+	return true, nil
 }
 
 // ask makes the call, and notes the epoch of the lease.
@@ -64,6 +84,7 @@ func (t *task) unclaimed(ctx context.Context, err error) error {
 		refusal.Type, refusal.Message = rollout.Held, held.holder()
 	case pb.Reason_REASON_ROLLOUT_DRIVEN:
 		if !t.first {
+			t.driven = true
 			return err // its driver is gone, or hears so soon: the lease ends
 		}
 		refusal.Type, refusal.Message = rollout.Overtaken, held.holder()

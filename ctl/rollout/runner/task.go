@@ -83,9 +83,11 @@ type task struct {
 	rollout.Effect
 	*host
 	first bool // the host decides who drives
-	why   string
-	last  news
-	stop  context.CancelFunc
+	// driven says that another driver had the host's lease when it was asked last.
+	driven bool
+	why    string
+	last   news
+	stop   context.CancelFunc
 	// stopped is the owner's: it wants no more answers.
 	stopped bool
 	silent  bool // told Unreachable, and nothing since
@@ -168,14 +170,19 @@ func (t *task) look(ctx context.Context, tell func(context.Context, *pb.RolloutR
 	case err != nil:
 		return err
 	case report.GetDriver() != t.o.Driver:
-		t.overtaken(ctx, &HeldError{
-			Host: t.Host, Reason: pb.Reason_REASON_ROLLOUT_OVERTAKEN, Rollout: t.id, SpecHash: t.hash,
-			Driver: report.GetDriver(), Actor: report.GetActor(), Message: "another driver has the rollout: " + report.GetDriver(),
-		})
+		t.overtaken(ctx, t.heldAs(report))
 	default:
 		tell(ctx, report)
 	}
 	return nil
+}
+
+// heldAs says that who drives by a report's word is somebody else.
+func (t *task) heldAs(report *pb.RolloutReport) *HeldError {
+	return &HeldError{
+		Host: t.Host, Reason: pb.Reason_REASON_ROLLOUT_OVERTAKEN, Rollout: t.id, SpecHash: t.hash,
+		Driver: report.GetDriver(), Actor: report.GetActor(), Message: "another driver has the rollout: " + report.GetDriver(),
+	}
 }
 
 // get is how the host is, whoever drives.
