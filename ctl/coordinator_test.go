@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
 	"github.com/gracefleet/gracefleet/ctl/internal/etcd"
 	"github.com/gracefleet/gracefleet/e2e/harness"
 )
@@ -34,14 +33,11 @@ func newCoordinated(t *testing.T) coordinated {
 
 func (f coordinated) gracectl(t *testing.T, line string) ran {
 	t.Helper()
-	return f.fleet.gracectl(t, line+" --hosts web-* --coordinator etcd://"+f.etcd.Address)
+	return f.fleet.gracectl(t, f.line(line))
 }
 
-func (f *fleet) claims() (all []*pb.ClaimRolloutRequest) {
-	for _, a := range f.agents {
-		all = append(all, asked[*pb.ClaimRolloutRequest](a)...)
-	}
-	return all
+func (f coordinated) line(line string) string {
+	return line + " --hosts web-* --coordinator etcd://" + f.etcd.Address
 }
 
 func TestCoordinator(t *testing.T) {
@@ -135,15 +131,7 @@ func TestCoordinatorIsAway(t *testing.T) {
 // A rollout that has begun ends, whatever becomes of its coordinator.
 func TestCoordinatorDiesMeanwhile(t *testing.T) {
 	f := newCoordinated(t)
-	ended := make(chan ran, 1)
-	go func() { ended <- f.gracectl(t, "upgrade web "+f.artifact+" --waves 1,3 --pause 15s") }()
-	for limit := time.Now().Add(20 * time.Second); len(f.claims()) == 0; time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(limit) {
-			t.Fatal("it does not begin")
-		}
-	}
-	f.etcd.Kill()
-	r := <-ended
+	r := f.when(t, t.Context(), f.line("upgrade web "+f.artifact+" --waves 1,3 --pause 15s"), "wave 1 of 2", f.etcd.Kill)
 	if r.code != ExitDone || !strings.Contains(r.err, "the rollout goes on without it") || !strings.Contains(r.err, "may be missing in its history") || !strings.Contains(r.out, "upgraded 3") {
 		t.Errorf("exit %d: %s%s", r.code, r.out, r.err)
 	}
@@ -152,7 +140,7 @@ func TestCoordinatorDiesMeanwhile(t *testing.T) {
 // The driver has died; the hosts know that, and etcd will in a moment.
 func TestResumeWaitsForTheCoordinator(t *testing.T) {
 	f := newCoordinated(t)
-	if r := f.gracectl(t, "upgrade web "+f.artifact+" --waves 1,3 --pause manual --timeout 3s"); r.code != ExitDetached {
+	if r := f.until(t, "is through", f.line("upgrade web "+f.artifact+" --waves 1,3 --pause manual")); r.code != ExitDetached {
 		t.Fatalf("exit %d: %s%s", r.code, r.out, r.err)
 	}
 	for _, a := range f.agents {
@@ -163,17 +151,12 @@ func TestResumeWaitsForTheCoordinator(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan ran, 1)
-	go func() { ended <- f.gracectl(t, "rollout promote "+id+"") }()
-	select {
-	case r := <-ended:
-		t.Fatalf("it did not wait: exit %d: %s%s", r.code, r.out, r.err)
-	case <-time.After(3 * time.Second):
-	}
-	if err := dead.Release(t.Context(), nil); err != nil {
-		t.Fatal(err)
-	}
-	if r := <-ended; r.code != ExitDone || !strings.Contains(r.out, "upgraded 3") {
+	r := f.when(t, t.Context(), f.line("rollout promote "+id), "is gone: the coordinator will know within", func() {
+		if err := dead.Release(t.Context(), nil); err != nil {
+			t.Error(err)
+		}
+	})
+	if r.code != ExitDone || !strings.Contains(r.out, "upgraded 3") {
 		t.Errorf("exit %d: %s%s", r.code, r.out, r.err)
 	}
 	if value := f.etcd.Ctl("get", "--print-value-only", "/gracefleet/rollouts/web/"+id); !strings.Contains(value, `"completed"`) {

@@ -30,6 +30,7 @@ type rolloutHost struct {
 	runs  string   // artifact
 	fails string   // why its upgrade fails
 	slow  chan struct{}
+	soaks bool // until it is told to promote
 	lowly bool // who claims may not declare services
 }
 
@@ -52,7 +53,7 @@ func (h *rolloutHost) current(service, id string) *claimed {
 	return nil
 }
 
-// change writes a report down. The lock is held.
+// write writes a report down, changed. The lock is held.
 func (h *rolloutHost) write(c *claimed, change func(*pb.RolloutReport)) *pb.RolloutReport {
 	c.report = proto.CloneOf(c.report)
 	change(c.report)
@@ -173,10 +174,18 @@ func (h *rolloutHost) AdvanceRollout(_ context.Context, q *pb.AdvanceRolloutRequ
 		h.write(c, func(r *pb.RolloutReport) {
 			r.Progress, r.Generation, r.UpgradeId, r.Weight = pb.RolloutReport_PROGRESS_UPGRADING, 8, "up-1", 1000
 			r.StartTime = timestamppb.Now()
+			if h.soaks {
+				r.Progress = pb.RolloutReport_PROGRESS_SOAKING
+			}
 		})
-		if h.slow == nil {
+		if h.slow == nil && !h.soaks {
 			h.settle(c)
 		}
+	case pb.AdvanceRolloutRequest_STEP_PROMOTE:
+		h.settle(c)
+	case pb.AdvanceRolloutRequest_STEP_REJECT:
+		h.fails = q.GetReason()
+		h.settle(c)
 	case pb.AdvanceRolloutRequest_STEP_UNDO:
 		if c.report.GetProgress() != pb.RolloutReport_PROGRESS_FAILED {
 			h.write(c, func(r *pb.RolloutReport) {
@@ -201,15 +210,10 @@ func (h *rolloutHost) settle(c *claimed) {
 
 func (h *rolloutHost) WatchRollout(q *pb.WatchRolloutRequest, out grpc.ServerStreamingServer[pb.WatchRolloutResponse]) error {
 	for {
-		h.mu.Lock()
-		c, changed := h.current(q.GetService(), q.GetRolloutId()), h.changed
-		h.mu.Unlock()
-		if c == nil {
+		report, changed := h.looked(q.GetService(), q.GetRolloutId())
+		if report == nil {
 			return refuse(codes.NotFound, pb.Reason_REASON_ROLLOUT_NOT_FOUND, "no such rollout", nil)
 		}
-		h.mu.Lock()
-		report := c.report
-		h.mu.Unlock()
 		if err := out.Send(&pb.WatchRolloutResponse{Report: report}); err != nil || report.GetReleaseTime() != nil {
 			return err
 		}
@@ -219,6 +223,16 @@ func (h *rolloutHost) WatchRollout(q *pb.WatchRolloutRequest, out grpc.ServerStr
 			return out.Context().Err()
 		}
 	}
+}
+
+// looked is the report of a rollout, nil without one, and what is closed when it changes.
+func (h *rolloutHost) looked(service, id string) (*pb.RolloutReport, <-chan struct{}) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if c := h.current(service, id); c != nil {
+		return c.report, h.changed
+	}
+	return nil, nil
 }
 
 func (h *rolloutHost) ControlRollout(_ context.Context, q *pb.ControlRolloutRequest) (*pb.ControlRolloutResponse, error) {

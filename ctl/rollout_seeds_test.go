@@ -37,7 +37,7 @@ func seedFleet(t *testing.T, script ...any) (f *fleet, artifact string) {
 	return f, artifact
 }
 
-// pushed counts the hosts that got the artifact from here, and those that fetched it.
+// pushed are the hosts that got the artifact from here, and those that fetched it.
 func (f *fleet) pushed() (pushed, fetched []string) {
 	for name, a := range f.agents {
 		if len(asked[*pb.UploadHeader](a)) > 0 {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -220,7 +221,7 @@ func TestMisuseOfRollouts(t *testing.T) {
 func TestAnotherGoesOn(t *testing.T) {
 	f, artifact := newRolloutFleet(t)
 	command := "upgrade web " + artifact + " --hosts web-* --waves 1,3 --pause manual -m release"
-	if r := f.gracectl(t, command+" --timeout 2s"); r.code != ExitDetached || !strings.Contains(r.err, "next: gracectl rollout resume r-") {
+	if r := f.until(t, "is through", command); r.code != ExitDetached || !strings.Contains(r.err, "next: gracectl rollout resume r-") {
 		t.Fatalf("exit %d: %s%s", r.code, r.out, r.err)
 	}
 	id := f.agents["web-1"].rollouts.id(t)
@@ -231,14 +232,14 @@ func TestAnotherGoesOn(t *testing.T) {
 	if r := f.meanwhile(t, "rollout pause -m wait", f.lapse); r.code != ExitDone || !strings.Contains(r.out, "nobody drives it, so nothing begins anyway") {
 		t.Errorf("exit %d: %s%s", r.code, r.out, r.err)
 	}
-	if r := f.gracectl(t, command+" --timeout 2s"); r.code != ExitDetached || !strings.Contains(r.err, "attached to it") || !strings.Contains(r.err, "nobody drives "+id+": this command does from now on") {
+	if r := f.until(t, "nobody drives "+id+": this command does from now on", command); r.code != ExitDetached || !strings.Contains(r.err, "attached to it") {
 		t.Errorf("exit %d: %s%s", r.code, r.out, r.err)
 	}
 	f.lease()
 	if r := f.gracectl(t, "rollout resume --dry-run -o json"); r.code != ExitWouldChange || !strings.Contains(r.out, `"outcome":"would-change","id":"`+id) {
 		t.Errorf("exit %d: %s%s", r.code, r.out, r.err)
 	}
-	if r := f.gracectl(t, "rollout abort --timeout 1s"); r.code != ExitDetached || !strings.Contains(r.out, "the word is on 3 hosts, and whether a driver hears it is not known") {
+	if r := f.until(t, "waiting until its driver hears it", "rollout abort"); r.code != ExitDetached || !strings.Contains(r.out, "the word is on 3 hosts, and whether a driver hears it is not known") {
 		t.Errorf("exit %d: %s%s", r.code, r.out, r.err)
 	}
 	if r := f.meanwhile(t, "rollout pause -m wait", f.renew); r.code != ExitDone || !strings.Contains(r.out, "paused: hosts in flight finish, nothing more begins; its driver has heard it") {
@@ -320,14 +321,42 @@ func TestInterruptDetachesFromARollout(t *testing.T) {
 	for _, a := range f.agents {
 		a.rollouts.slow = make(chan struct{})
 	}
+	r := f.until(t, "wave 1 of 1", "upgrade web "+artifact+" --hosts web-*")
+	if r.code != ExitDetached || !strings.Contains(r.err, "interrupted: hosts in flight finish by themselves") || !strings.Contains(r.err, "next: gracectl rollout resume r-") {
+		t.Errorf("exit %d: %s%s", r.code, r.out, r.err)
+	}
+}
+
+// until runs a command, and interrupts it once it has said something on standard error.
+func (f *fleet) until(t *testing.T, text, line string) ran {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	out := &trigger{on: "wave 1 of 1", do: cancel}
-	code := Run(ctx, []string{"upgrade", "web", artifact, "--hosts", "web-*"}, Stdio{In: strings.NewReader(""), Out: io.Discard, Err: out, Getenv: func(k string) string {
+	defer cancel()
+	return f.when(t, ctx, line, text, cancel)
+}
+
+// when runs a command, and does something once it has said something on standard error,
+// which it must within a minute.
+func (f *fleet) when(t *testing.T, ctx context.Context, line, text string, do func()) ran {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	var out strings.Builder
+	told := &trigger{on: text, do: do}
+	code := Run(ctx, strings.Fields(line), Stdio{In: strings.NewReader(""), Out: &out, Err: told, Getenv: func(k string) string {
 		return map[string]string{"GRACECTL_INVENTORY": f.file}[k]
 	}})
-	if code != ExitDetached || !strings.Contains(out.text(), "interrupted: hosts in flight finish by themselves") || !strings.Contains(out.text(), "next: gracectl rollout resume r-") {
-		t.Errorf("exit %d: %s", code, out.text())
+	if !told.was {
+		t.Errorf("%s does not say %q: %s", line, text, told.text())
 	}
+	return ran{code, out.String(), told.text()}
+}
+
+func (f *fleet) claims() (all []*pb.ClaimRolloutRequest) {
+	for _, a := range f.agents {
+		all = append(all, asked[*pb.ClaimRolloutRequest](a)...)
+	}
+	return all
 }
 
 // trigger does something once a text was written.
@@ -410,7 +439,7 @@ func TestResumeWithTheFiles(t *testing.T) {
 	for _, a := range f.agents {
 		a.rollouts.slow = make(chan struct{})
 	}
-	if r := f.gracectl(t, "upgrade -f "+file+" --hosts web-* --waves 1,3 --timeout 1s"); r.code != ExitDetached {
+	if r := f.until(t, "web-1: upgrading", "upgrade -f "+file+" --hosts web-* --waves 1,3"); r.code != ExitDetached {
 		t.Fatalf("exit %d: %s%s", r.code, r.out, r.err)
 	}
 	digest, _, _ := hash(strings.NewReader("program"))

@@ -11,7 +11,7 @@ func TestProgramsOfOthersWantLeave(t *testing.T) {
 	for _, a := range f.agents {
 		a.rollouts.slow = make(chan struct{})
 	}
-	if r := f.gracectl(t, "upgrade web "+artifact+" --hosts web-* --check-command true --timeout 1s"); r.code != ExitDetached {
+	if r := f.until(t, "web-1: upgrading", "upgrade web "+artifact+" --hosts web-* --check-command true"); r.code != ExitDetached {
 		t.Fatalf("exit %d: %s%s", r.code, r.out, r.err)
 	}
 	for _, a := range f.agents {
@@ -34,7 +34,7 @@ func TestDefinitionsOfOthersWantLeave(t *testing.T) {
 		a.rollouts.lowly = a == f.agents["web-1"]
 	}
 	file := f.withFile(t, "web.yaml", "name: web\nartifact: ./web-v2\nenv: {A: b}\n")
-	if r := f.gracectl(t, "upgrade -f "+file+" --hosts web-* --timeout 1s"); r.code != ExitDetached {
+	if r := f.until(t, "web-1: upgrading", "upgrade -f "+file+" --hosts web-*"); r.code != ExitDetached {
 		t.Fatalf("exit %d: %s%s", r.code, r.out, r.err)
 	}
 	f.lapse()
