@@ -250,6 +250,9 @@ func (a *agent) overTLS(t *testing.T, ca *certstest.CA, own tls.Certificate) str
 	})))
 	pb.RegisterAgentServiceServer(server, a)
 	pb.RegisterSupervisorServiceServer(server, a)
+	pb.RegisterUpgradeServiceServer(server, a)
+	pb.RegisterArtifactServiceServer(server, a)
+	pb.RegisterRolloutServiceServer(server, a.rollouts)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
 	t.Cleanup(func() {

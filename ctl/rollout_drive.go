@@ -60,7 +60,7 @@ func (s *session) drive(ctx context.Context, d drive) error {
 		switch {
 		case err != nil:
 			return err
-		case overRollout(&sight.State) || ctx.Err() != nil:
+		case sight.State.Phase == rollout.Ended || ctx.Err() != nil:
 			return s.concludeRollout(ctx, d, sceneOf(sight), sight.State, nil)
 		}
 		s.note("%s: nobody drives %s: this command does from now on", d.spec.Service, sight.Spec.ID())
@@ -94,7 +94,7 @@ func (s *session) runRollout(ctx context.Context, d drive) (rollout.State, *scen
 	byName := s.hostsByName()
 	r, err := runner.New(d.spec, runner.Options{
 		Dial:      s.dialer(),
-		Address:   func(name string) string { return byName[name].Address },
+		Address:   func(name string) string { return byName[name].Place() },
 		Deliver:   s.delivery(d.spec, g),
 		Driver:    driver,
 		Epoch:     t.epoch(),

@@ -18,6 +18,7 @@ import (
 
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
 	"github.com/gracefleet/gracefleet/ctl/rollout"
+	"github.com/gracefleet/gracefleet/internal/certstest"
 )
 
 // steady replaces what differs from run to run.
@@ -418,6 +419,25 @@ func TestNotify(t *testing.T) {
 	}
 	if !slices.Equal(events, twice) {
 		t.Errorf("told %v, want %v", events, twice)
+	}
+}
+
+// {address} of a check is where a host is, without its agent's port.
+func TestChecksAskHostsWhereTheyAre(t *testing.T) {
+	f, artifact := newRolloutFleet(t)
+	ca := certstest.NewCA(t)
+	host := f.agents["web-1"]
+	host.rollouts.soaks = true
+	port := host.overTLS(t, ca, ca.Agent("web-1").Pair(t))
+	f.withFile(t, "fleet.yaml", `hosts: [{name: web-1, address: "127.0.0.1:`+port+`", agent_id: spiffe://example.org/gracefleet/agent/web-1}]`)
+	asked := make(chan string, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { asked <- r.URL.Path }))
+	defer server.Close()
+	check := strings.Replace(server.URL, "127.0.0.1", "{address}", 1) + "/{host}"
+	files := ca.ClientFiles("operator", "alice")
+	r := f.gracectl(t, "upgrade web "+artifact+" --all --waves 1 --check-http "+check+" --tls-cert "+files.Cert+" --tls-key "+files.Key+" --tls-ca "+files.CA)
+	if r.code != ExitDone || len(asked) != 1 || <-asked != "/web-1" {
+		t.Errorf("exit %d: %s%s", r.code, r.out, r.err)
 	}
 }
 

@@ -85,7 +85,7 @@ func checkURL(text string) error {
 	if text == "" {
 		return nil
 	}
-	u, err := url.Parse(strings.NewReplacer("{host}", "host", "{address}", "host:1").Replace(text))
+	u, err := url.Parse(strings.NewReplacer("{host}", "host", "{address}", "host").Replace(text))
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return fmt.Errorf("%s is not a URL that can be asked: want http:// or https:// and a host", quote(text))
 	}

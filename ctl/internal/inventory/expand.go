@@ -48,7 +48,7 @@ func (h Host) value(word string) (string, error) {
 	case word == keyName:
 		return h.Name, nil
 	case word == "address":
-		return h.place(), nil
+		return h.bracketed(), nil
 	case kind == "labels":
 		pairs = h.Labels
 	case kind != "vars":
@@ -64,8 +64,17 @@ func (h Host) value(word string) (string, error) {
 	return "", fmt.Errorf("it has no such one: %s", instead(name, slices.Sorted(maps.Keys(pairs))))
 }
 
-// place is the address without the agent's port, such that another may follow.
-func (h Host) place() string {
+// Place is the address without the agent's port, and without the brackets of IPv6; a
+// socket's as it is.
+func (h Host) Place() string {
+	if place, ok := strings.CutPrefix(h.bracketed(), "["); ok {
+		return strings.TrimSuffix(place, "]")
+	}
+	return h.bracketed()
+}
+
+// bracketed is the place such that a port may follow.
+func (h Host) bracketed() string {
 	if end := strings.LastIndexByte(h.Address, ':'); end > 0 && !strings.HasPrefix(h.Address, "unix:") {
 		return h.Address[:end]
 	}

@@ -185,9 +185,14 @@ func TestExpand(t *testing.T) {
 			t.Errorf("%q became %q, %v; want %s", text, got, err, want)
 		}
 	}
-	for address, want := range map[string]string{"[2001:db8::1]:7443": "[2001:db8::1]", "unix:/run/s": "unix:/run/s"} {
-		if got, err := (Host{Address: address}).Expand("{host.address}"); err != nil || got != want {
-			t.Errorf("%s became %q, %v", address, got, err)
+	for address, want := range map[string][2]string{
+		"[2001:db8::1]:7443": {"[2001:db8::1]", "2001:db8::1"},
+		"192.0.2.1:7443":     {"192.0.2.1", "192.0.2.1"},
+		"unix:/run/s":        {"unix:/run/s", "unix:/run/s"},
+	} {
+		h := Host{Address: address}
+		if got, err := h.Expand("{host.address}"); err != nil || got != want[0] || h.Place() != want[1] {
+			t.Errorf("%s became %q, %v, and is at %s", address, got, err, h.Place())
 		}
 	}
 	if _, err := all.Hosts[0].Expand("{host.vars.port}"); err == nil || !strings.Contains(err.Error(), "it has no vars") {
