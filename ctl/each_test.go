@@ -146,6 +146,28 @@ func TestRecordsOfManyHosts(t *testing.T) {
 	}
 }
 
+// An upgrade that another one has followed is told as it ended.
+func TestStartsThatOthersFollowed(t *testing.T) {
+	for state, want := range map[pb.Upgrade_State]struct {
+		code    int
+		outcome string
+	}{
+		pb.Upgrade_STATE_SUCCEEDED: {ExitDone, "started"},
+		pb.Upgrade_STATE_FAILED:    {ExitError, "failed"},
+	} {
+		f := newFleet(t)
+		up := &pb.Upgrade{Id: "up-9", Service: "web", ToGeneration: 9, State: pb.Upgrade_STATE_STARTING}
+		f.on(&pb.StartServiceRequest{}, &pb.StartServiceResponse{Status: &pb.ServiceStatus{Upgrade: up}})
+		f.on(&pb.GetUpgradeRequest{}, &pb.GetUpgradeResponse{Upgrade: &pb.Upgrade{Id: "up-9", Service: "web", ToGeneration: 9, State: state}})
+		for _, a := range f.agents {
+			a.looks = []*pb.ServiceStatus{{Service: &pb.Service{Name: "web"}, Upgrade: &pb.Upgrade{Id: "up-10", Service: "web"}}}
+		}
+		if r := f.gracectl(t, "start web --hosts web-*"); r.code != want.code || strings.Count(r.out, " "+want.outcome) != 3 {
+			t.Errorf("%v: exit %d: %s%s", state, r.code, r.out, r.err)
+		}
+	}
+}
+
 func TestFreeze(t *testing.T) {
 	f := newFleet(t)
 	if r := f.gracectl(t, "freeze --all"); r.code != ExitUsage || !strings.Contains(r.err, "say with -m why") {

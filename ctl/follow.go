@@ -30,21 +30,7 @@ func (s *session) follow(ctx context.Context, c *client, up *pb.Upgrade, wait st
 	if wait == "none" {
 		return s.conclude(begun(up))
 	}
-	last := &pb.ServiceStatus{Upgrade: up}
-	err := s.watch(ctx, c, up.GetService(), s.progress(), func(st *pb.ServiceStatus) (bool, error) {
-		if st.GetUpgrade().GetId() != up.GetId() {
-			// Another one began since: ask how this one ended.
-			answer, err := c.upgrades.GetUpgrade(ctx, &pb.GetUpgradeRequest{Service: up.GetService(), Id: up.GetId()})
-			if err != nil {
-				return false, err
-			}
-			up = answer.GetUpgrade()
-		} else {
-			up = st.GetUpgrade()
-		}
-		last = st
-		return over(st, up, wait), nil
-	})
+	last, up, err := s.await(ctx, c, up, wait, s.progress())
 	switch {
 	case ctx.Err() != nil:
 		return s.conclude(leave(last, up))
@@ -60,23 +46,36 @@ func (s *session) followOne(ctx context.Context, c *client, up *pb.Upgrade, wait
 	if wait == "none" {
 		return done{outcome: "in-progress", text: up.GetId()}, nil
 	}
-	last := &pb.ServiceStatus{Upgrade: up}
-	err := s.watch(ctx, c, up.GetService(), quiet{}, func(st *pb.ServiceStatus) (bool, error) {
-		if st.GetUpgrade().GetId() != up.GetId() {
-			return true, nil // another one began since
-		}
-		last = st
-		return over(st, st.GetUpgrade(), wait), nil
-	})
+	last, up, err := s.await(ctx, c, up, wait, quiet{})
 	if err != nil {
 		return done{}, err
 	}
-	r := outcome(last, last.GetUpgrade(), false)
-	d := done{outcome: good, text: visible(last.GetUpgrade().GetMessage()), more: object{{"toGeneration", up.GetToGeneration()}}}
-	if r.code != ExitDone {
+	d := done{outcome: good, text: visible(up.GetMessage()), more: object{{"toGeneration", up.GetToGeneration()}}}
+	if outcome(last, up, false).code != ExitDone {
 		d.outcome = "failed"
 	}
 	return d, nil
+}
+
+// await watches an upgrade until it is over. It returns the last looks at the service and
+// at the upgrade, also with an error.
+func (s *session) await(ctx context.Context, c *client, up *pb.Upgrade, wait string, v view) (*pb.ServiceStatus, *pb.Upgrade, error) {
+	last := &pb.ServiceStatus{Upgrade: up}
+	err := s.watch(ctx, c, up.GetService(), v, func(st *pb.ServiceStatus) (bool, error) {
+		if st.GetUpgrade().GetId() != up.GetId() {
+			// Another one began since: ask how this one ended.
+			answer, err := c.upgrades.GetUpgrade(ctx, &pb.GetUpgradeRequest{Service: up.GetService(), Id: up.GetId()})
+			if err != nil {
+				return false, err
+			}
+			up = answer.GetUpgrade()
+		} else {
+			up = st.GetUpgrade()
+		}
+		last = st
+		return over(st, up, wait), nil
+	})
+	return last, up, err
 }
 
 // over says whether there is nothing left to wait for.
