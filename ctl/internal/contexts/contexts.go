@@ -3,10 +3,9 @@ package contexts
 import (
 	"fmt"
 	"maps"
-	"path/filepath"
 	"slices"
-	"strings"
 
+	"github.com/gracefleet/gracefleet/ctl/internal/inventory/fetch"
 	"github.com/gracefleet/gracefleet/ctl/internal/strict"
 )
 
@@ -40,11 +39,9 @@ type Context struct {
 // Parse reads the configuration called name. Its error is a strict.Errors with every
 // mistake.
 func Parse(name string, data []byte) (*File, error) {
-	d := &decoder{name: name}
 	f := &File{Contexts: map[string]Context{}}
 	err := strict.Decode(name, data, MaxBytes, func(s *strict.Decoder, v strict.Value) {
-		d.Decoder = s
-		d.file(v, f)
+		(&decoder{s}).file(v, f)
 	})
 	if err != nil {
 		return nil, err
@@ -71,10 +68,7 @@ func (f *File) others(name string) string {
 	return strict.Choose(name, slices.Sorted(maps.Keys(f.Contexts)))
 }
 
-type decoder struct {
-	*strict.Decoder
-	name string
-}
+type decoder struct{ *strict.Decoder }
 
 func (d *decoder) file(v strict.Value, f *File) {
 	seen := d.Object(v, []strict.Field{
@@ -122,27 +116,17 @@ func (d *decoder) context(v strict.Value) Context {
 // sourceOf reads an inventory's place, of which only a file's path may be relative.
 func (d *decoder) sourceOf(p *string) func(strict.Value) {
 	return func(v strict.Value) {
-		s, ok := d.Text(v)
-		if !ok || strings.HasPrefix(s, "exec:") || strings.HasPrefix(s, "srv:") || strings.HasPrefix(s, "etcd://") || strings.HasPrefix(s, "etcds://") {
-			*p = s
-			return
+		d.TextOf(p)(v)
+		if *p != "" && fetch.IsFile(*p) {
+			*p = d.Local(*p)
 		}
-		*p = d.local(s)
 	}
 }
 
 func (d *decoder) pathOf(p *string) func(strict.Value) {
 	return func(v strict.Value) {
-		if s, ok := d.Text(v); ok {
-			*p = d.local(s)
+		if d.TextOf(p)(v); *p != "" {
+			*p = d.Local(*p)
 		}
 	}
-}
-
-// local resolves a path that is relative to the file.
-func (d *decoder) local(path string) string {
-	if path == "" || filepath.IsAbs(path) {
-		return path
-	}
-	return filepath.Join(filepath.Dir(d.name), path)
 }

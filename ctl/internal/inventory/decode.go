@@ -1,6 +1,7 @@
 package inventory
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 
@@ -85,9 +86,9 @@ func (d *decoder) readHosts(v strict.Value) {
 		e := entry{at: v}
 		h := &e.host
 		e.seen = d.Object(v, []strict.Field{
-			{"name", d.nameOf(&h.Name)},
-			{"address", d.addressOf(&h.Address)},
-			{"agent_id", d.identityOf(&h.AgentID)},
+			{"name", strict.ParsedOf(d.Decoder, &h.Name, parseName)},
+			{"address", strict.ParsedOf(d.Decoder, &h.Address, ParseAddress)},
+			{"agent_id", strict.ParsedOf(d.Decoder, &h.AgentID, parseIdentity)},
 			{"groups", d.groupsOf(&e)},
 			{"labels", d.pairsOf(&h.Labels, d.label)},
 			{"vars", d.pairsOf(&h.Vars, d.variable)},
@@ -98,32 +99,11 @@ func (d *decoder) readHosts(v strict.Value) {
 	})
 }
 
-func (d *decoder) nameOf(p *string) func(strict.Value) {
-	return func(v strict.Value) {
-		s, ok := d.Text(v)
-		switch {
-		case !ok:
-		case !nameForm.MatchString(s):
-			d.Fail(v, "%q is not a name: use 1 to 253 letters and digits, and . _ - between them", s)
-		default:
-			*p = s
-		}
+func parseName(text string) (string, error) {
+	if !nameForm.MatchString(text) {
+		return "", fmt.Errorf("%q is not a name: use 1 to 253 letters and digits, and . _ - between them", text)
 	}
-}
-
-func (d *decoder) addressOf(p *string) func(strict.Value) {
-	return func(v strict.Value) {
-		s, ok := d.Text(v)
-		if !ok {
-			return
-		}
-		address, err := ParseAddress(s)
-		if err != nil {
-			d.Fail(v, "%v", err)
-			return
-		}
-		*p = address
-	}
+	return text, nil
 }
 
 // defaultAddress is the host's name.
@@ -139,19 +119,12 @@ func (d *decoder) defaultAddress(e *entry) {
 	e.host.Address = address
 }
 
-func (d *decoder) identityOf(p *string) func(strict.Value) {
-	return func(v strict.Value) {
-		s, ok := d.Text(v)
-		if !ok {
-			return
-		}
-		id, err := identity.Parse(s)
-		if err != nil || !id.Agent() {
-			d.Fail(v, "%q is not an agent's identity: want spiffe://TRUST-DOMAIN/gracefleet/agent/NAME", s)
-			return
-		}
-		*p = s
+func parseIdentity(text string) (string, error) {
+	id, err := identity.Parse(text)
+	if err != nil || !id.Agent() {
+		return "", fmt.Errorf("%q is not an agent's identity: want spiffe://TRUST-DOMAIN/gracefleet/agent/NAME", text)
 	}
+	return text, nil
 }
 
 func (d *decoder) groupsOf(e *entry) func(strict.Value) {

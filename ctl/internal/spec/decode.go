@@ -1,9 +1,9 @@
 package spec
 
 import (
+	"fmt"
 	"maps"
 	"path"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -24,7 +24,7 @@ func ParseFor(name string, data []byte, expand func(string) (string, error)) (*F
 	var f File
 	err := strict.Decode(name, data, MaxBytes, func(s *strict.Decoder, v strict.Value) {
 		s.Expand = expand
-		(&decoder{s, name}).file(v, &f)
+		(&decoder{s}).file(v, &f)
 	})
 	if err != nil {
 		return nil, err
@@ -33,10 +33,7 @@ func ParseFor(name string, data []byte, expand func(string) (string, error)) (*F
 }
 
 // decoder reads the keys of one file.
-type decoder struct {
-	*strict.Decoder
-	name string
-}
+type decoder struct{ *strict.Decoder }
 
 // file reads the top-level keys.
 func (d *decoder) file(v strict.Value, f *File) {
@@ -66,16 +63,14 @@ func (d *decoder) file(v strict.Value, f *File) {
 var nameForm = regexp.MustCompile(`\A[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?\z`)
 
 func (d *decoder) nameOf(p *string) func(strict.Value) {
-	return func(v strict.Value) {
-		s, ok := d.Text(v)
-		switch {
-		case !ok:
-		case !nameForm.MatchString(s):
-			d.Fail(v, "%q is not a name: use 1 to 63 of a-z, 0-9, and . _ - between them", s)
-		default:
-			*p = s
-		}
+	return strict.ParsedOf(d.Decoder, p, parseName)
+}
+
+func parseName(text string) (string, error) {
+	if !nameForm.MatchString(text) {
+		return "", fmt.Errorf("%q is not a name: use 1 to 63 of a-z, 0-9, and . _ - between them", text)
 	}
+	return text, nil
 }
 
 func (d *decoder) artifactOf(p *Artifact) func(strict.Value) {
@@ -101,24 +96,16 @@ func (d *decoder) artifactOf(p *Artifact) func(strict.Value) {
 				d.Fail(v, "%v", err)
 			}
 		default:
-			p.Path = d.local(s)
+			p.Path = d.Local(s)
 		}
 	}
-}
-
-// local resolves a path that is relative to the service file.
-func (d *decoder) local(p string) string {
-	if filepath.IsAbs(p) {
-		return p
-	}
-	return filepath.Join(filepath.Dir(d.name), p)
 }
 
 func (d *decoder) filesOf(p *map[string]string) func(strict.Value) {
 	return func(v strict.Value) {
 		d.mapOf(p)(v)
 		for name, file := range *p {
-			(*p)[name] = d.local(file)
+			(*p)[name] = d.Local(file)
 		}
 	}
 }

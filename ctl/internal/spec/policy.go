@@ -28,17 +28,7 @@ func (d *decoder) socketsOf(p *[]Socket) func(strict.Value) {
 }
 
 func (d *decoder) listenOf(p *string) func(strict.Value) {
-	return func(v strict.Value) {
-		s, ok := d.Text(v)
-		if !ok {
-			return
-		}
-		if err := checkListen(s); err != nil {
-			d.Fail(v, "%v", err)
-			return
-		}
-		*p = s
-	}
+	return strict.ParsedOf(d.Decoder, p, func(text string) (string, error) { return text, checkListen(text) })
 }
 
 func (d *decoder) upgradeOf(p **Upgrade) func(strict.Value) {
@@ -77,18 +67,7 @@ func (d *decoder) stepsOf(p *[]Step) func(strict.Value) {
 }
 
 func (d *decoder) percentOf(p *int32) func(strict.Value) {
-	return func(v strict.Value) {
-		s, ok := d.Text(v)
-		if !ok {
-			return
-		}
-		points, err := ParsePercent(s)
-		if err != nil {
-			d.Fail(v, "%v", err)
-			return
-		}
-		*p = points
-	}
+	return strict.ParsedOf(d.Decoder, p, ParsePercent)
 }
 
 func (d *decoder) drainOf(p **Drain) func(strict.Value) {

@@ -78,34 +78,21 @@ func (d *decoder) wordOf(p *string, allowed ...string) func(strict.Value) {
 
 // durationOf reads a duration into p.
 func (d *decoder) durationOf(p **time.Duration) func(strict.Value) {
-	return func(v strict.Value) {
-		s, ok := d.Text(v)
-		if !ok {
-			return
-		}
-		dur, err := ParseDuration(s)
-		if err != nil {
-			d.Fail(v, "%v", err)
-			return
-		}
-		*p = &dur
-	}
+	return strict.ParsedOf(d.Decoder, p, func(text string) (*time.Duration, error) {
+		duration, err := ParseDuration(text)
+		return &duration, err
+	})
 }
 
 // countOf reads a whole number of at least low into p.
 func (d *decoder) countOf(p *int32, low int32) func(strict.Value) {
-	return func(v strict.Value) {
-		s, ok := d.Text(v)
-		if !ok {
-			return
-		}
-		n, err := strconv.ParseInt(s, 10, 32)
+	return strict.ParsedOf(d.Decoder, p, func(text string) (int32, error) {
+		n, err := strconv.ParseInt(text, 10, 32)
 		if err != nil || n < int64(low) {
-			d.Fail(v, "%q is not a number from %d to %d", s, low, math.MaxInt32)
-			return
+			return 0, fmt.Errorf("%q is not a number from %d to %d", text, low, math.MaxInt32)
 		}
-		*p = int32(n)
-	}
+		return int32(n), nil
+	})
 }
 
 // flagOf reads true or false into p.
@@ -119,17 +106,12 @@ func (d *decoder) flagOf(p *bool) func(strict.Value) {
 
 // modeOf reads a permission, always octal, as chmod(1) takes it.
 func (d *decoder) modeOf(p **uint32) func(strict.Value) {
-	return func(v strict.Value) {
-		s, ok := d.Text(v)
-		if !ok {
-			return
-		}
-		n, err := strconv.ParseUint(strings.TrimPrefix(s, "0o"), 8, 32)
+	return strict.ParsedOf(d.Decoder, p, func(text string) (*uint32, error) {
+		n, err := strconv.ParseUint(strings.TrimPrefix(text, "0o"), 8, 32)
 		if err != nil || n > 0o777 {
-			d.Fail(v, "%q is not an octal permission from 0000 to 0777, such as 0660", s)
-			return
+			return nil, fmt.Errorf("%q is not an octal permission from 0000 to 0777, such as 0660", text)
 		}
 		mode := uint32(n)
-		*p = &mode
-	}
+		return &mode, nil
+	})
 }

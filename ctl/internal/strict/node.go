@@ -2,6 +2,7 @@ package strict
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
@@ -181,6 +182,31 @@ func (d *Decoder) Text(v Value) (string, bool) {
 		d.Fail(v, "%v", err)
 	}
 	return expanded, err == nil
+}
+
+// ParsedOf reads into p what parse makes of a text. Its error is the mistake; p stays as it
+// was then.
+func ParsedOf[T any](d *Decoder, p *T, parse func(string) (T, error)) func(Value) {
+	return func(v Value) {
+		s, ok := d.Text(v)
+		if !ok {
+			return
+		}
+		parsed, err := parse(s)
+		if err != nil {
+			d.Fail(v, "%v", err)
+			return
+		}
+		*p = parsed
+	}
+}
+
+// Local resolves a path that is relative to the file.
+func (d *Decoder) Local(path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(filepath.Dir(d.name), path)
 }
 
 // scalar returns what a scalar node says, unchanged by YAML's idea of types.

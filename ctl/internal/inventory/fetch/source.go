@@ -24,6 +24,17 @@ type Source interface {
 // srvForm is RFC 2782: _service._protocol.domain.
 var srvForm = regexp.MustCompile(`\A_[A-Za-z0-9-]{1,62}\._(tcp|udp)\.[A-Za-z0-9]([A-Za-z0-9.-]{0,200}[A-Za-z0-9])?\z`)
 
+// Texts that name no file begin with one of these, or as an etcd.
+const (
+	ofProgram = "exec:"
+	ofDomain  = "srv:"
+)
+
+// IsFile says whether a text names a file, by its path.
+func IsFile(text string) bool {
+	return !etcd.Is(text) && !strings.HasPrefix(text, ofProgram) && !strings.HasPrefix(text, ofDomain)
+}
+
 // Parse returns the source that a text names: a file by its path, a program as
 // exec:/PATH or exec:["/PATH","ARGUMENT"], service records as
 // srv:_gracefleet._tcp.example.org, what agents have registered as
@@ -33,13 +44,13 @@ func Parse(text string, access etcd.Access) (Source, error) {
 		place, err := etcd.ParsePlace(text)
 		return registry{place: place, access: access}, err
 	}
-	if name, ok := strings.CutPrefix(text, "srv:"); ok {
+	if name, ok := strings.CutPrefix(text, ofDomain); ok {
 		if !srvForm.MatchString(name) {
 			return nil, fmt.Errorf("%q: want srv:_SERVICE._tcp.DOMAIN, such as srv:_gracefleet._tcp.example.org", text)
 		}
 		return records{name: name, lookup: net.DefaultResolver.LookupSRV}, nil
 	}
-	if command, ok := strings.CutPrefix(text, "exec:"); ok {
+	if command, ok := strings.CutPrefix(text, ofProgram); ok {
 		argv, err := parseCommand(command)
 		if err != nil {
 			return nil, fmt.Errorf("%q: %w", text, err)
