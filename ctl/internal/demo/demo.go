@@ -49,10 +49,7 @@ const cleanUpLimit = 20 * time.Second
 // Run tells the story. It returns an error when an act did not end as told, when
 // a request was lost, or with ctx; everything it started is gone then.
 func Run(ctx context.Context, o Options) (r Report, err error) {
-	if runtime.GOOS != "linux" {
-		return r, errors.New("the demo runs an agent, and agents run on Linux")
-	}
-	dir, err := os.MkdirTemp("/tmp", "gf")
+	dir, err := directory()
 	if err != nil {
 		return r, err
 	}
@@ -67,20 +64,42 @@ func Run(ctx context.Context, o Options) (r Report, err error) {
 	if s.load != nil {
 		r = s.report(s.load.Stop())
 	}
-	if err == nil && r.Lost > 0 {
-		err = fmt.Errorf("%w: %d of %d", ErrLost, r.Lost, r.Sent)
+	if err == nil {
+		err = r.lost()
 	}
 	return r, err
+}
+
+// directory is where a demo has everything.
+func directory() (string, error) {
+	if runtime.GOOS != "linux" {
+		return "", errors.New("the demo runs agents, and agents run on Linux")
+	}
+	return os.MkdirTemp("/tmp", "gf")
+}
+
+// prepare finds or builds the programs, and makes every version of the sample.
+func prepare(ctx context.Context, sc *screen, dir string) (scratch.Programs, error) {
+	programs, err := scratch.Find(ctx, dir, func(text string) { sc.say("%s", text) })
+	if err != nil {
+		return programs, err
+	}
+	return programs, makeVersions(dir)
+}
+
+// lost is an error if a request was.
+func (r Report) lost() error {
+	if r.Lost == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: %d of %d", ErrLost, r.Lost, r.Sent)
 }
 
 // set finds or builds the programs and starts the agent.
 func (s *stage) set(ctx context.Context, o Options) error {
 	s.screen.title("An agent in %s, without any privilege", s.dir)
-	programs, err := scratch.Find(ctx, s.dir, func(text string) { s.screen.say("%s", text) })
+	programs, err := prepare(ctx, s.screen, s.dir)
 	if err != nil {
-		return err
-	}
-	if err := makeVersions(s.dir); err != nil {
 		return err
 	}
 	if s.port = o.Port; s.port == 0 {

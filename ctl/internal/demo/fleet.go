@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 
@@ -28,10 +27,7 @@ type fleet struct {
 // told, when a request was lost, or with ctx; everything it started is gone then. With
 // Options.Stay it waits for the end of ctx before it cleans up.
 func RunFleet(ctx context.Context, o Options) (r Report, err error) {
-	if runtime.GOOS != "linux" {
-		return r, errors.New("the demo runs agents, and agents run on Linux")
-	}
-	dir, err := os.MkdirTemp("/tmp", "gf")
+	dir, err := directory()
 	if err != nil {
 		return r, err
 	}
@@ -46,8 +42,8 @@ func RunFleet(ctx context.Context, o Options) (r Report, err error) {
 		f.stay(ctx)
 	}
 	r = f.report()
-	if err == nil && r.Lost > 0 {
-		err = fmt.Errorf("%w: %d of %d", ErrLost, r.Lost, r.Sent)
+	if err == nil {
+		err = r.lost()
 	}
 	return r, err
 }
@@ -55,11 +51,8 @@ func RunFleet(ctx context.Context, o Options) (r Report, err error) {
 // set finds or builds the programs, starts the agents and writes their inventory.
 func (f *fleet) set(ctx context.Context) error {
 	f.screen.title("An agent for each of %d hosts, all in %s, without any privilege", hostCount, f.dir)
-	programs, err := scratch.Find(ctx, f.dir, func(text string) { f.screen.say("%s", text) })
+	programs, err := prepare(ctx, f.screen, f.dir)
 	if err != nil {
-		return err
-	}
-	if err := makeVersions(f.dir); err != nil {
 		return err
 	}
 	for i := range hostCount {
