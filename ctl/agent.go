@@ -50,14 +50,14 @@ func (s *session) connect(ctx context.Context) (*client, error) {
 	if s.to.inventory != "" || !s.stream || !s.structured() {
 		return s.client, nil
 	}
-	info, err := s.client.agent.GetAgentInfo(ctx, &pb.GetAgentInfoRequest{})
+	agent, err := s.client.agentInfo(ctx)
 	if api.ReasonOf(err) == pb.Reason_REASON_PERMISSION {
 		return s.client, nil // its address is all that such a caller may know
 	}
 	if err != nil {
 		return nil, err
 	}
-	s.host = info.GetAgent().GetHost()
+	s.host = agent.GetHost()
 	return s.client, nil
 }
 

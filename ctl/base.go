@@ -21,14 +21,11 @@ func (s *session) deltaFlag(cmd *cobra.Command) {
 
 // kept is where copies of artifacts are that were pushed.
 func (s *session) kept() kept.Dir {
-	// A relative path there counts as none, says the XDG specification.
-	if cache := s.stdio.Getenv("XDG_CACHE_HOME"); filepath.IsAbs(cache) {
-		return kept.Dir(filepath.Join(cache, "gracefleet", "artifacts"))
+	dir, ok := s.userDir("XDG_CACHE_HOME", ".cache")
+	if !ok {
+		return ""
 	}
-	if home := s.stdio.Getenv("HOME"); filepath.IsAbs(home) {
-		return kept.Dir(filepath.Join(home, ".cache", "gracefleet", "artifacts"))
-	}
-	return ""
+	return kept.Dir(filepath.Join(dir, "artifacts"))
 }
 
 // keep copies what an agent on the network has now. Without a copy the next release

@@ -119,14 +119,6 @@ func (s *session) created(a *ca.Authority) error {
 	return nil
 }
 
-// misuse makes a mistake in what was typed an error of use.
-func misuse(err error) error {
-	if err == nil {
-		return nil
-	}
-	return &exitError{ExitUsage, err}
-}
-
 // ofFile says in which file it went wrong.
 func ofFile(path string, err error) error {
 	if err == nil {

@@ -140,7 +140,7 @@ func newCertCRL(s *session, home func() (string, error)) *cobra.Command {
 			if s.structured() {
 				return s.print(crlObject(list))
 			}
-			s.say("%s: number %s, %s revoked", list.Path, list.Number, count(int32(min(list.Revoked, 1<<30)), "certificate"))
+			s.say("%s: number %s, %s revoked", list.Path, list.Number, count(list.Revoked, "certificate"))
 			s.distribute(list)
 			return nil
 		}),

@@ -115,8 +115,9 @@ func (s *session) take(ctx context.Context, c *etcd.Client, who etcd.Drive, d dr
 // awaitBegun waits until hosts know of a rollout that has only just been given its
 // service, so that it can be watched.
 func (s *session) awaitBegun(ctx context.Context, by etcd.Drive) {
+	hosts, looker := names(s.fleet()), s.looker()
 	for limit := time.Now().Add(etcd.IdleLimit); ctx.Err() == nil && time.Now().Before(limit); pause(ctx, time.Second/2) {
-		if _, err := s.looker().Look(ctx, by.Service, by.Rollout, names(s.fleet())); !errors.Is(err, runner.ErrNoRollout) {
+		if _, err := looker.Look(ctx, by.Service, by.Rollout, hosts); !errors.Is(err, runner.ErrNoRollout) {
 			return
 		}
 	}
@@ -160,12 +161,8 @@ func (t *tenure) record(state *rollout.State) *etcd.Record {
 	if state == nil || state.Ending == rollout.Fenced || state.Ending == rollout.Refused {
 		return nil
 	}
-	hosts := map[string]int{}
-	for _, r := range state.Results() {
-		hosts[string(r.Outcome)]++
-	}
 	return &etcd.Record{
 		Service: t.spec.Service, Rollout: t.spec.ID(), SpecHash: t.spec.Hash(), Actor: t.spec.Request.Actor, Reason: t.spec.Request.Reason,
-		Begun: t.begun, Ended: time.Now(), Ending: state.Ending.String(), Hosts: hosts,
+		Begun: t.begun, Ended: time.Now(), Ending: state.Ending.String(), Hosts: countOutcomes(state.Results()),
 	}
 }

@@ -8,13 +8,14 @@
 //   - exit.go: exit codes and the errors that carry them
 //   - session.go: one run's flags and streams; root.go: the command tree
 //   - mutate.go: the flags of every command that changes something
-//   - target.go: where a run goes: one agent, or hosts of an inventory; contexts
+//   - target.go: where a run goes: one agent, or hosts of an inventory; contexts;
+//     chosen.go: which hosts of it
 //   - agent.go: the connection, and what to say when there is none
 //   - fanout.go: asking many hosts; report.go: what came of it, host by host;
 //     status_hosts.go: their services; drift.go: what differs among them
 //   - each.go: having many hosts do something
 //   - rollout_flags.go, rollout_spec.go, rollout_begin.go: from flags and hosts to a
-//     rollout; rollout_predict.go: what it will take
+//     rollout; rollout_predict.go: what it will take, rollout_plan.go: as a report
 //   - rollout_drive.go: driving one; rollout_delivery.go: what hosts lack;
 //     rollout_seeds.go: and get from each other; rollout_watching.go: looking on while
 //     somebody else does

@@ -18,9 +18,12 @@ type done struct {
 	more    object // the same, for programs
 }
 
+// part is what one of many hosts does in a command.
+type part func(context.Context, inventory.Host, *client) (done, error)
+
 // each has every host do something, some at once, and reports what came of it, host by
 // host. Unlike sweep it waits for a host as long as that takes.
-func (s *session) each(ctx context.Context, hosts []inventory.Host, do func(context.Context, inventory.Host, *client) (done, error)) error {
+func (s *session) each(ctx context.Context, hosts []inventory.Host, do part) error {
 	t := s.newColumns([]string{"HOST", "OUTCOME", "NOTE"}, names(hosts), len("would-change"))
 	list := &hostList{s: s}
 	show := func(host string, o object, d done) error {
@@ -42,7 +45,7 @@ func (s *session) each(ctx context.Context, hosts []inventory.Host, do func(cont
 }
 
 // perform is each with another report: show tells of a host, end comes after them.
-func (s *session) perform(ctx context.Context, hosts []inventory.Host, do func(context.Context, inventory.Host, *client) (done, error), show func(host string, o object, d done) error, end func() error) error {
+func (s *session) perform(ctx context.Context, hosts []inventory.Host, do part, show func(host string, o object, d done) error, end func() error) error {
 	if err := s.dialable(hosts); err != nil {
 		return err
 	}
@@ -68,18 +71,12 @@ func (s *session) perform(ctx context.Context, hosts []inventory.Host, do func(c
 	return s.sum(ctx, t, all)
 }
 
-// act has one host do its part, over a connection of its own.
-func (s *session) act(ctx context.Context, host inventory.Host, do func(context.Context, inventory.Host, *client) (done, error)) (done, error) {
-	if ctx.Err() != nil {
-		return done{}, errSkipped
-	}
-	c, err := s.reach(ctx, host)
-	if err != nil {
-		return done{}, unreachable{err}
-	}
-	defer c.conn.Close()
-	c.moves = func(int64) {}
-	d, err := do(ctx, host, c)
+// act has one host do its part.
+func (s *session) act(ctx context.Context, host inventory.Host, do part) (done, error) {
+	d, err := meet(ctx, s, host, func(ctx context.Context, c *client) (done, error) {
+		c.moves = func(int64) {}
+		return do(ctx, host, c)
+	})
 	if err != nil && ctx.Err() != nil {
 		err = errors.Join(errSkipped, err)
 	}

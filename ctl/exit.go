@@ -39,6 +39,15 @@ func usage(format string, args ...any) error {
 	return &exitError{ExitUsage, fmt.Errorf(format, args...)}
 }
 
+// misuse makes a mistake in what was typed an error of use, unless it has a code.
+func misuse(err error) error {
+	var coded *exitError
+	if err == nil || errors.As(err, &coded) {
+		return err
+	}
+	return &exitError{ExitUsage, err}
+}
+
 // exitCode is the code that an error ends with.
 func exitCode(ctx context.Context, err error) int {
 	var e *exitError

@@ -73,7 +73,7 @@ func (s *session) explainSpec() error {
 // settings are what gracectl takes from its environment. A flag wins.
 var settings = [][4]string{
 	{"--agent", "GRACECTL_AGENT", "unix:/run/gracefleet/graced.sock as root, else unix:$XDG_RUNTIME_DIR/gracefleet/graced.sock", "the agent to talk to, unix:PATH or HOST:PORT"},
-	{"--inventory", "GRACECTL_INVENTORY", "", "hosts instead: FILE, exec:/PROGRAM or srv:_SERVICE._tcp.DOMAIN; --hosts, --all and --limit choose from them"},
+	{"--inventory", "GRACECTL_INVENTORY", "", "hosts instead: FILE, exec:/PROGRAM, srv:_SERVICE._tcp.DOMAIN or etcds://HOST/PREFIX; --hosts, --all and --limit choose from them"},
 	{"--coordinator", "GRACECTL_COORDINATOR", "none", "etcds://HOST/PREFIX, by which a service is one rollout's at a time on whatever hosts"},
 	{"", "GRACECTL_ETCD_CA", "", "certificates of those who issue etcd's; the key of a context is etcd_ca"},
 	{"", "GRACECTL_ETCD_CERT", "", "your certificate for etcd; etcd_cert"},

@@ -89,24 +89,28 @@ func sweep[T any](ctx context.Context, s *session, hosts []inventory.Host, ask f
 	return s.account(ctx, t)
 }
 
-// visit asks one host by a connection of its own, which it closes.
-func visit[T any](ctx context.Context, s *session, host inventory.Host, ask func(context.Context, *client) (T, error)) (answer T, err error) {
+// visit asks one host for a limited time.
+func visit[T any](ctx context.Context, s *session, host inventory.Host, ask func(context.Context, *client) (T, error)) (T, error) {
+	limited, cancel := context.WithTimeout(ctx, hostLimit)
+	defer cancel()
+	answer, err := meet(limited, s, host, ask)
+	if err != nil && ctx.Err() != nil {
+		err = errSkipped
+	}
+	return answer, err
+}
+
+// meet asks one host by a connection of its own, which it closes.
+func meet[T any](ctx context.Context, s *session, host inventory.Host, ask func(context.Context, *client) (T, error)) (answer T, err error) {
 	if ctx.Err() != nil {
 		return answer, errSkipped
 	}
-	limited, cancel := context.WithTimeout(ctx, hostLimit)
-	defer cancel()
-	defer func() {
-		if err != nil && ctx.Err() != nil {
-			err = errSkipped
-		}
-	}()
-	c, err := s.reach(limited, host)
+	c, err := s.reach(ctx, host)
 	if err != nil {
 		return answer, unreachable{err}
 	}
 	defer c.conn.Close()
-	return ask(limited, c)
+	return ask(ctx, c)
 }
 
 // dialable returns what is wrong with every connection over the network, so that it is

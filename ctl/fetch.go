@@ -3,7 +3,6 @@ package ctl
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -93,11 +92,7 @@ func (r remoteSource) interrupted(ctx context.Context, err error) error {
 	if ctx.Err() == nil && (status.Code(err) != codes.Unavailable || api.ReasonOf(err) != pb.Reason_REASON_UNSPECIFIED) {
 		return err
 	}
-	code := ExitError
-	if ctx.Err() != nil {
-		code = ExitDetached
-	}
-	return &exitError{code, &brokenOff{fmt.Sprintf("fetch %s was interrupted: the same command goes on where it ended: %s", r.from, words(err)), err}}
+	return interrupted(ctx, "fetch "+r.from.String(), err)
 }
 
 // pull is fetch with a bar, which an artifact that is there already has none of.

@@ -25,7 +25,7 @@ func percent(points int32) string {
 }
 
 // count is a number and its noun.
-func count(n int32, noun string) string {
+func count[N int | int32](n N, noun string) string {
 	if n == 1 {
 		return "1 " + noun
 	}

@@ -64,12 +64,7 @@ func (s *session) freezeCommand(cmd *cobra.Command, do func(ctx context.Context,
 		return nil
 	}
 	s.records(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		ctx, end := s.wait(cmd.Context())
-		defer end()
-		if err := s.resolve(); err != nil {
-			return err
-		}
+	cmd.RunE = s.bounded(func(ctx context.Context, _ []string) error {
 		hosts, err := s.chosenOrOne(ctx)
 		if err != nil {
 			return err
@@ -78,18 +73,8 @@ func (s *session) freezeCommand(cmd *cobra.Command, do func(ctx context.Context,
 		return s.each(ctx, hosts, func(ctx context.Context, _ inventory.Host, c *client) (done, error) {
 			return do(ctx, c, m.reason, id, m.dryRun)
 		})
-	}
+	})
 	return cmd
-}
-
-// chosenOrOne is the hosts that are chosen, or the one agent's where there is no
-// inventory.
-func (s *session) chosenOrOne(ctx context.Context) ([]inventory.Host, error) {
-	if s.to.inventory == "" && !s.flags.choose() {
-		host, err := s.oneHost(ctx)
-		return []inventory.Host{host}, err
-	}
-	return s.hosts(ctx)
 }
 
 // frozen is the host's stop of all upgrades; nil when there is none.

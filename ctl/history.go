@@ -32,7 +32,7 @@ func newHistory(s *session) *cobra.Command {
 			if s.structured() {
 				return s.print(append(object{{"service", args[0]}}, past.object()...))
 			}
-			return s.printTable(historyTable(past.upgrades, past.acts, time.Now()))
+			return s.tellPast(past)
 		}, s.historyOfHosts),
 	}
 }
@@ -59,29 +59,15 @@ func (c *client) past(ctx context.Context, service string) (p past, err error) {
 	return p, err
 }
 
-// historyOfHosts shows the history of a service on many hosts, one below the other.
+// tellPast shows it to people.
+func (s *session) tellPast(p past) error {
+	return s.printTable(historyTable(p.upgrades, p.acts, time.Now()))
+}
+
+// historyOfHosts shows the history of a service on many hosts.
 func (s *session) historyOfHosts(ctx context.Context, hosts []inventory.Host, args []string) error {
 	ask := func(ctx context.Context, c *client) (past, error) { return c.past(ctx, args[0]) }
-	if s.structured() {
-		list := &hostList{s: s}
-		return sweep(ctx, s, hosts, ask, func(r reply[past]) error {
-			o := r.object()
-			if r.err == nil {
-				o = append(o, r.answer.object()...)
-			}
-			return list.add(o)
-		}, func() error { return list.end() })
-	}
-	return sweep(ctx, s, hosts, ask, func(r reply[past]) error {
-		if r.err != nil {
-			s.say("%s: %s: %s\n", r.host.Name, r.outcome(), visible(words(r.err)))
-			return nil
-		}
-		s.say("%s:", r.host.Name)
-		err := s.printTable(historyTable(r.answer.upgrades, r.answer.acts, time.Now()))
-		s.say("")
-		return err
-	}, nothingMore)
+	return stackHosts(ctx, s, hosts, ask, past.object, s.tellPast)
 }
 
 // lastActs is how many lines of the record are looked at: all of them take seconds.

@@ -63,14 +63,7 @@ func newHostJoin(s *session) *cobra.Command {
 	f.StringVar(&j.place.Config, "config", "", "the agent's configuration (default "+rootConfig+" as root, else in $XDG_CONFIG_HOME/gracefleet)")
 	f.StringVar(&j.listen, "listen", ":"+agentPort, "HOST:PORT for the agent to listen on, in its configuration")
 	f.BoolVar(&j.force, "force", false, "replace an identity that the agent has already")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		err := s.join(cmd.Context(), args[0], j)
-		var e *exitError
-		if err == nil || errors.As(err, &e) {
-			return err
-		}
-		return &exitError{ExitError, err}
-	}
+	cmd.RunE = s.local(func(ctx context.Context, args []string) error { return s.join(ctx, args[0], j) })
 	return cmd
 }
 
@@ -84,11 +77,11 @@ const (
 func (s *session) agentPlace(p join.Place) (join.Place, error) {
 	tls, config := rootTLS, rootConfig
 	if os.Geteuid() != 0 && (p.Dir == "" || p.Config == "") {
-		dir, err := s.caDir("")
-		if err != nil {
+		dir, ok := s.configDir()
+		if !ok {
 			return p, usage("neither XDG_CONFIG_HOME nor HOME is set: say --dir and --config")
 		}
-		tls, config = filepath.Join(filepath.Dir(dir), "tls"), filepath.Join(filepath.Dir(dir), "graced.yaml")
+		tls, config = filepath.Join(dir, "tls"), filepath.Join(dir, "graced.yaml")
 	}
 	if p.Dir == "" {
 		p.Dir = tls

@@ -24,31 +24,8 @@ func newHosts(s *session) *cobra.Command {
 		Example: example("gracectl hosts --inventory fleet.yaml", "gracectl hosts --hosts role=web,zone!=b",
 			"gracectl hosts -o json | jq '.hosts[] | select(.outcome == \"unreachable\") | .host'"),
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := s.resolve(); err != nil {
-				return err
-			}
-			ctx, end := s.wait(cmd.Context())
-			defer end()
-			hosts, err := s.everyHost(ctx)
-			if err != nil {
-				return err
-			}
-			return s.showHosts(ctx, hosts)
-		},
+		RunE: s.withFleet(func(ctx context.Context, _ []string) error { return s.showHosts(ctx, s.chosen) }),
 	}
-}
-
-// everyHost is all hosts, unless some are chosen; without an inventory the one agent's.
-func (s *session) everyHost(ctx context.Context) ([]inventory.Host, error) {
-	if s.to.inventory == "" && !s.flags.choose() {
-		host, err := s.oneHost(ctx)
-		return []inventory.Host{host}, err
-	}
-	if len(s.flags.hosts) == 0 {
-		s.flags.all = true
-	}
-	return s.hosts(ctx)
 }
 
 // hostState is what a host says of itself.

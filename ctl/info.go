@@ -32,29 +32,10 @@ func (s *session) info(ctx context.Context, c *client, _ []string) error {
 	return s.infoText(agent)
 }
 
-// infoOfHosts shows many agents, one below the other.
+// infoOfHosts shows many agents.
 func (s *session) infoOfHosts(ctx context.Context, hosts []inventory.Host, _ []string) error {
 	ask := func(ctx context.Context, c *client) (*pb.AgentInfo, error) { return c.agentInfo(ctx) }
-	if s.structured() {
-		list := &hostList{s: s}
-		return sweep(ctx, s, hosts, ask, func(r reply[*pb.AgentInfo]) error {
-			o := r.object()
-			if r.err == nil {
-				o = append(o, member{"agent", message(r.answer)})
-			}
-			return list.add(o)
-		}, func() error { return list.end() })
-	}
-	return sweep(ctx, s, hosts, ask, func(r reply[*pb.AgentInfo]) error {
-		if r.err != nil {
-			s.say("%s: %s: %s\n", r.host.Name, r.outcome(), visible(words(r.err)))
-			return nil
-		}
-		s.say("%s:", r.host.Name)
-		err := s.infoText(r.answer)
-		s.say("")
-		return err
-	}, nothingMore)
+	return stackHosts(ctx, s, hosts, ask, func(a *pb.AgentInfo) object { return object{{"agent", message(a)}} }, s.infoText)
 }
 
 func (c *client) agentInfo(ctx context.Context) (*pb.AgentInfo, error) {

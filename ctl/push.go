@@ -83,7 +83,7 @@ func (s *session) pushToHosts(ctx context.Context, hosts []inventory.Host, up *u
 }
 
 // storeOn has each of many hosts store an artifact.
-func (s *session) storeOn(ctx context.Context, hosts []inventory.Host, digest string, push func(context.Context, inventory.Host, *client) (done, error)) error {
+func (s *session) storeOn(ctx context.Context, hosts []inventory.Host, digest string, push part) error {
 	if s.structured() {
 		return s.each(ctx, hosts, push)
 	}

@@ -9,6 +9,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
+
+	"github.com/gracefleet/gracefleet/ctl/internal/inventory"
 )
 
 // tally counts what came of asking many hosts.
@@ -48,7 +50,7 @@ func (s *session) account(ctx context.Context, t tally) error {
 		{t.held, "held by somebody else", ExitHeld},
 	} {
 		if len(row.hosts) > 0 {
-			s.note("%d of %s %s: %s", len(row.hosts), count(int32(t.hosts), "host"), row.words, few(row.hosts))
+			s.note("%d of %s %s: %s", len(row.hosts), count(t.hosts, "host"), row.words, few(row.hosts))
 			code = row.code
 		}
 	}
@@ -60,6 +62,40 @@ func (s *session) account(ctx context.Context, t tally) error {
 	}
 	return &exitError{code: code}
 }
+
+// listHosts is a sweep whose report programs read: more is what it has of a host that
+// answered.
+func listHosts[T any](ctx context.Context, s *session, hosts []inventory.Host, ask func(context.Context, *client) (T, error), more func(T) object) error {
+	list := &hostList{s: s}
+	return sweep(ctx, s, hosts, ask, func(r reply[T]) error {
+		o := r.object()
+		if r.err == nil {
+			o = append(o, more(r.answer)...)
+		}
+		return list.add(o)
+	}, func() error { return list.end() })
+}
+
+// stackHosts is a sweep whose report has the answers of hosts one below the other: for
+// programs as an object, for people as tell writes them.
+func stackHosts[T any](ctx context.Context, s *session, hosts []inventory.Host, ask func(context.Context, *client) (T, error), more func(T) object, tell func(T) error) error {
+	if s.structured() {
+		return listHosts(ctx, s, hosts, ask, more)
+	}
+	return sweep(ctx, s, hosts, ask, func(r reply[T]) error {
+		if r.err != nil {
+			s.say("%s: %s: %s\n", r.host.Name, r.outcome(), visible(words(r.err)))
+			return nil
+		}
+		s.say("%s:", r.host.Name)
+		err := tell(r.answer)
+		s.say("")
+		return err
+	}, nothingMore)
+}
+
+// nothingMore ends a report that has no end of its own.
+func nothingMore() error { return nil }
 
 // hostList is an object with the member hosts, whose elements are written as they come.
 type hostList struct {

@@ -33,38 +33,36 @@ func aborting() *remark {
 }
 
 func newRolloutPause(s *session) *cobra.Command {
-	w := &remark{action: pb.ControlRolloutRequest_ACTION_PAUSE, said: "is paused: hosts in flight finish, nothing more begins", next: []string{"watch", "resume", "abort"}}
-	cmd := &cobra.Command{
-		Use:     "pause [ID]",
-		Short:   "Begin nothing more: the emergency stop of a rollout",
-		Long:    "Tells the driver of a rollout to begin nothing more. Hosts in flight finish. The driver\nhears of it within seconds, and whoever goes on later finds it paused.",
+	return s.remarkCommand(&cobra.Command{
+		Use:   "pause [ID]",
+		Short: "Begin nothing more: the emergency stop of a rollout",
+		Long: "Tells the driver of a rollout to begin nothing more. Hosts in flight finish. The driver\n" +
+			"hears of it within seconds, and whoever goes on later finds it paused.",
 		Example: example("gracectl rollout pause -m 'errors rise'", "gracectl rollout pause r-0123"),
-	}
-	return s.remarkCommand(cmd, w)
+	}, &remark{
+		action: pb.ControlRolloutRequest_ACTION_PAUSE,
+		said:   "is paused: hosts in flight finish, nothing more begins", next: []string{"watch", "resume", "abort"},
+	})
 }
 
 func newRolloutPromote(s *session) *cobra.Command {
-	w := &remark{action: pb.ControlRolloutRequest_ACTION_PROMOTE, drives: true, said: "goes on with the next wave", next: goingOn}
-	cmd := &cobra.Command{
+	return s.remarkCommand(&cobra.Command{
 		Use:     "promote [ID]",
 		Short:   "Begin the next wave of a rollout with --pause manual, or before its pause is over",
 		Long:    "Begins the next wave. Where nobody drives the rollout, this command does from then on.",
 		Example: example("gracectl rollout promote", "gracectl rollout promote r-0123 -m 'canary looks good'"),
-	}
-	return s.remarkCommand(cmd, w)
+	}, &remark{action: pb.ControlRolloutRequest_ACTION_PROMOTE, drives: true, said: "goes on with the next wave", next: goingOn})
 }
 
 func newRolloutAbort(s *session) *cobra.Command {
-	w := aborting()
-	cmd := &cobra.Command{
+	return s.remarkCommand(&cobra.Command{
 		Use:   "abort [ID]",
 		Short: "Stop a rollout and return every touched host to what it ran",
 		Long: "Stops a rollout; every touched host returns to its own predecessor, the last wave first.\n" +
 			"Where nobody drives the rollout, this command does from then on. One that has ended is\n" +
 			"undone by gracectl rollback SERVICE --rollout ID.",
 		Example: example("gracectl rollout abort -m 'wrong build'", "gracectl rollout abort r-0123"),
-	}
-	return s.remarkCommand(cmd, w)
+	}, aborting())
 }
 
 func (s *session) remarkCommand(cmd *cobra.Command, w *remark) *cobra.Command {

@@ -6,33 +6,10 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/spf13/cobra"
-
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
 	"github.com/gracefleet/gracefleet/ctl/rollout"
 	"github.com/gracefleet/gracefleet/ctl/rollout/runner"
 )
-
-// withFleet makes a command's function from one that asks the hosts of the inventory,
-// all of them unless some are chosen, for what they know of rollouts.
-func (s *session) withFleet(run func(ctx context.Context, args []string) error) func(*cobra.Command, []string) error {
-	return func(cmd *cobra.Command, args []string) error {
-		if err := s.resolve(); err != nil {
-			return err
-		}
-		ctx, end := s.wait(cmd.Context())
-		defer end()
-		hosts, err := s.everyHost(ctx)
-		if err != nil {
-			return err
-		}
-		s.chosen = hosts
-		if err := s.dialable(hosts); err != nil {
-			return err
-		}
-		return run(ctx, args)
-	}
-}
 
 // traces is what hosts have of one rollout.
 type traces struct {
@@ -82,10 +59,12 @@ func (s *session) find(ctx context.Context, hosts []string, text string) (*trace
 	}
 	all := gather(parts)
 	matches := slices.DeleteFunc(slices.Clone(all), func(t *traces) bool { return !t.meant(text) })
-	if open := slices.DeleteFunc(slices.Clone(matches), func(t *traces) bool { return !t.open() }); len(open) > 0 && !strings.HasPrefix(text, "r-") {
-		matches = open
-	} else if text != "" && !strings.HasPrefix(text, "r-") && len(matches) > 1 {
-		matches = matches[:1]
+	if !strings.HasPrefix(text, "r-") {
+		open := slices.DeleteFunc(slices.Clone(matches), func(t *traces) bool { return !t.open() })
+		matches = matches[:min(1, len(matches))]
+		if len(open) > 0 {
+			matches = open
+		}
 	}
 	switch {
 	case len(matches) == 1:
@@ -133,9 +112,9 @@ func (s *session) notFound(text string, parts []runner.Parts, all []*traces) err
 	}
 	switch {
 	case silent > 0 && silent == len(parts):
-		return &exitError{ExitUnreachable, fmt.Errorf("none of %s answers: %w", count(int32(len(parts)), "host"), parts[0].Err)}
+		return &exitError{ExitUnreachable, fmt.Errorf("none of %s answers: %w", count(len(parts), "host"), parts[0].Err)}
 	case silent > 0:
-		what += fmt.Sprintf("; of %s %d did not answer", count(int32(len(parts)), "host"), silent)
+		what += fmt.Sprintf("; of %s %d did not answer", count(len(parts), "host"), silent)
 	}
 	if len(all) == 0 {
 		return fmt.Errorf("%s", what)

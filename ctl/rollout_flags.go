@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/gracefleet/gracefleet/ctl/internal/inventory"
 	"github.com/gracefleet/gracefleet/ctl/rollout"
@@ -15,7 +16,7 @@ import (
 // rolloutFlags are what a command over many hosts is told about their order, and about
 // what stops it.
 type rolloutFlags struct {
-	cmd                                      *cobra.Command
+	set                                      *pflag.FlagSet // these alone
 	canary, waves, spread, pause             string
 	inFlight                                 string
 	failures, waveFailures, unreachable      string
@@ -29,8 +30,8 @@ type rolloutFlags struct {
 }
 
 func (r *rolloutFlags) flags(cmd *cobra.Command) {
-	r.cmd = cmd
-	f := cmd.Flags()
+	f := pflag.NewFlagSet("rollout", pflag.ContinueOnError)
+	f.SortFlags = false
 	f.StringVar(&r.canary, "canary", "", "hosts that go first: a number, a share such as 10%, or a selector")
 	f.StringVar(&r.waves, "waves", "", "hosts reached after each wave: 10%,50%,100%, 1,5,20, or exp:2 (default all in one)")
 	f.StringVar(&r.inFlight, "max-in-flight", "", "hosts at once (default the whole wave)")
@@ -50,22 +51,18 @@ func (r *rolloutFlags) flags(cmd *cobra.Command) {
 	f.DurationVar(&r.checkFor, "check-for", 0, "how long they must have passed before a host is promoted (default once)")
 	f.IntVar(&r.checkFailures, "check-failures", 2, "failures in a row that turn the new generation of a host away")
 	f.StringArrayVar(&r.notify, "notify", nil, "URL that is told of begin, wave end, hold and end (see gracectl explain rollouts); may be repeated")
-}
-
-// rolloutNames are the flags that only a rollout has.
-var rolloutNames = []string{
-	"canary", "waves", "max-in-flight", "max-failures", "max-wave-failures", "max-unreachable", "pause", "spread", "on-failure", "on-orphan",
-	"fetch-timeout", "seeds", "check-command", "check-http", "check-promql", "check-interval", "check-for", "check-failures", "notify",
+	r.set = f
+	cmd.Flags().AddFlagSet(f)
 }
 
 // given names the first flag that was said; "" when none was.
-func (r *rolloutFlags) given() string {
-	for _, name := range rolloutNames {
-		if r.cmd.Flags().Changed(name) {
-			return name
+func (r *rolloutFlags) given() (name string) {
+	r.set.VisitAll(func(f *pflag.Flag) {
+		if f.Changed && name == "" {
+			name = f.Name
 		}
-	}
-	return ""
+	})
+	return name
 }
 
 // asked says whether a command is a rollout: several hosts are meant, or the order in
@@ -101,10 +98,10 @@ func (r *rolloutFlags) policy() (p rollout.Policy, err error) {
 			continue
 		}
 		if err := one.read(one.text); err != nil {
-			return p, &exitError{ExitUsage, err}
+			return p, misuse(err)
 		}
 	}
-	if r.cmd.Flags().Changed("fetch-timeout") {
+	if r.set.Changed("fetch-timeout") {
 		p.FetchTimeout = r.fetchTimeout
 	}
 	p.Checks, err = r.checks()
@@ -153,7 +150,7 @@ func (r *rolloutFlags) shape(hosts []inventory.Host) (rollout.Shape, error) {
 	var err error
 	if r.waves != "" {
 		if shape.Waves, err = rollout.ParseWaves(r.waves); err != nil {
-			return shape, &exitError{ExitUsage, fmt.Errorf("--%w", err)}
+			return shape, misuse(fmt.Errorf("--%w", err))
 		}
 	}
 	if r.canary == "" {

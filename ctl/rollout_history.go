@@ -3,7 +3,6 @@ package ctl
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -36,16 +35,6 @@ func (s *session) tellHistory(past []etcd.Record) error {
 			cell{ago(timestamppb.New(r.Ended), time.Now()), ""}, cell{span(r.Ended.Sub(r.Begun)), ""}, cell{orDash(visible(r.Actor)), ""}, cell{orDash(visible(r.Reason)), ""})
 	}
 	return s.printTable(rows)
-}
-
-func outcomesText(hosts map[string]int) string {
-	var parts []string
-	for _, outcome := range outcomeOrder {
-		if n := hosts[string(outcome)]; n > 0 {
-			parts = append(parts, fmt.Sprintf("%s %d", outcome, n))
-		}
-	}
-	return strings.Join(parts, ", ")
 }
 
 // historyMembers are the same as records; none without a coordinator.

@@ -72,11 +72,11 @@ func wholeChanges(sc *scene, c runner.Change) []string {
 func phaseText(sc *scene, s *rollout.State) string {
 	switch s.Phase {
 	case rollout.Gating:
-		return "rollout " + sc.id + " of " + count(int32(len(sc.spec.Plan.Targets)), "host")
+		return "rollout " + sc.id + " of " + count(len(sc.spec.Plan.Targets), "host")
 	case rollout.Claiming:
-		return "claiming " + count(int32(len(sc.spec.Plan.Targets)), "host")
+		return "claiming " + count(len(sc.spec.Plan.Targets), "host")
 	case rollout.Fetching:
-		n := int32(0)
+		n := 0
 		for _, h := range s.Hosts[:len(sc.spec.Plan.Targets)] {
 			if h.Progress == rollout.Claimed && !h.Lost {
 				n++
@@ -87,7 +87,7 @@ func phaseText(sc *scene, s *rollout.State) string {
 		}
 		return "sending what is new to " + count(n, "host")
 	case rollout.Rolling:
-		return fmt.Sprintf("%s: %s", waveName(sc.spec, s.Wave), count(int32(sc.spec.Plan.Waves[s.Wave]), "host"))
+		return fmt.Sprintf("%s: %s", waveName(sc.spec, s.Wave), count(sc.spec.Plan.Waves[s.Wave], "host"))
 	case rollout.Pausing:
 		if sc.spec.Policy.Manual {
 			return fmt.Sprintf("%s is through; the next waits for: gracectl rollout promote %s", waveName(sc.spec, s.Wave), sc.id)

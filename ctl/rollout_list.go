@@ -2,7 +2,6 @@ package ctl
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -129,13 +128,7 @@ func (t *traces) progressText() string {
 	for _, r := range t.reports {
 		counts[strings.ToLower(strings.ReplaceAll(word(r.GetProgress()), "_", "-"))]++
 	}
-	var parts []string
-	for _, progress := range []string{"failed", "stuck", "returning", "soaking", "upgrading", "claimed", "pushed", "rolled-back", "upgraded", "unchanged"} {
-		if n := counts[progress]; n > 0 {
-			parts = append(parts, fmt.Sprintf("%s %d", progress, n))
-		}
-	}
-	return strings.Join(parts, ", ")
+	return countsText(counts, []string{"failed", "stuck", "returning", "soaking", "upgrading", "claimed", "pushed", "rolled-back", "upgraded", "unchanged"})
 }
 
 func traceObjects(all []*traces) []object {

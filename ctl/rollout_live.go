@@ -70,17 +70,16 @@ func rolloutTree(sc *scene, now time.Time, most int, colors bool) []string {
 func rolloutHead(sc *scene, now time.Time, colors bool) string {
 	s := sc.state
 	at := s.Phase.String()
-	if s.Phase == rollout.Rolling {
+	switch s.Phase {
+	case rollout.Rolling:
 		at = waveName(sc.spec, s.Wave)
-	}
-	if s.Phase == rollout.Pausing {
+	case rollout.Pausing:
 		at = phaseText(sc, s)
 		if until := runner.Instant(s.PauseUntil); !until.IsZero() {
 			at = fmt.Sprintf("%s is through; the next begins in %s", waveName(sc.spec, s.Wave), max(0, until.Sub(now)).Round(time.Second))
 		}
-	}
-	if s.Phase == rollout.Undoing {
-		at = "going back: " + visible(s.Why)
+	case rollout.Undoing:
+		at = phaseText(sc, s)
 	}
 	text := fmt.Sprintf("%s: rollout %s: %s, %s", sc.spec.Service, sc.id, at, span(now.Sub(sc.begun).Round(time.Second)))
 	if left := sc.left(now); left > 0 && s.Phase < rollout.Closing && sc.hold == rollout.Free {
@@ -104,7 +103,7 @@ func waveLine(name string, hosts []rollout.HostState, colors bool) string {
 			parts = append(parts, painted(fmt.Sprintf("%s %d", word, n), progressColor(word), colors))
 		}
 	}
-	return fmt.Sprintf("  %-20s %9s  %s", name, count(int32(len(hosts)), "host"), strings.Join(parts, ", "))
+	return fmt.Sprintf("  %-20s %9s  %s", name, count(len(hosts), "host"), strings.Join(parts, ", "))
 }
 
 // progressOrder is what to look at first.
@@ -147,7 +146,7 @@ func hostRows(sc *scene, hosts []rollout.HostState, current bool, most int, colo
 		out = append(out, hostLine(h, sc.hosts[h.Name], colors))
 	}
 	if left > 0 && most > 0 {
-		out = append(out, fmt.Sprintf("    ... and %s more", count(int32(left), "host")))
+		out = append(out, fmt.Sprintf("    ... and %s more", count(left, "host")))
 	}
 	return out
 }
@@ -174,11 +173,4 @@ func hostLine(h rollout.HostState, p *player, colors bool) string {
 		parts = append(parts, visible(h.Message))
 	}
 	return fmt.Sprintf("    %-20s %s  %s", h.Name, painted(fmt.Sprintf("%-11s", word), progressColor(word), colors), strings.Join(parts, ", "))
-}
-
-func painted(text string, c color, colors bool) string {
-	if !colors {
-		return text
-	}
-	return paint(text, c)
 }

@@ -99,10 +99,6 @@ func (n *notifier) change(sc *scene, c runner.Change) {
 }
 
 func (n *notifier) tell(event string, state *rollout.State, more object) {
-	counts := map[string]int{}
-	for _, r := range state.Results() {
-		counts[string(r.Outcome)]++
-	}
 	o := object{
 		{"event", event},
 		{"time", timestamp(time.Now())},
@@ -111,7 +107,7 @@ func (n *notifier) tell(event string, state *rollout.State, more object) {
 		{"actor", n.sc.spec.Request.Actor},
 		{"reason", n.sc.spec.Request.Reason},
 		{"waves", len(n.sc.spec.Plan.Waves)},
-		{"hosts", counts},
+		{"hosts", countOutcomes(state.Results())},
 	}
 	body, err := json.Marshal(append(o, more...))
 	if err != nil {

@@ -31,6 +31,28 @@ var outcomeOrder = []rollout.Outcome{
 	rollout.OutcomeNotStarted, rollout.OutcomeUpgraded, rollout.OutcomeUnchanged,
 }
 
+// countOutcomes is how many hosts came to what.
+func countOutcomes(results []rollout.Result) map[string]int {
+	hosts := map[string]int{}
+	for _, r := range results {
+		hosts[string(r.Outcome)]++
+	}
+	return hosts
+}
+
+func outcomesText(hosts map[string]int) string { return countsText(hosts, outcomeOrder) }
+
+// countsText is counts in an order, without those that are zero.
+func countsText[W ~string](counts map[string]int, order []W) string {
+	var parts []string
+	for _, word := range order {
+		if n := counts[string(word)]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%s %d", word, n))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
 // concludeRollout reports a rollout that this run drove, or watched to its end.
 func (s *session) concludeRollout(ctx context.Context, d drive, sc *scene, state rollout.State, err error) error {
 	switch {
@@ -56,9 +78,7 @@ func (s *session) resultOf(sc *scene, state *rollout.State) rolloutResult {
 	verdict := state.Verdict()
 	r := rolloutResult{code: int(verdict), outcome: verdictWord(verdict), id: sc.id, rows: &table{head: []string{"HOST", "WAVE", "OUTCOME", "GENERATION", "NOTE"}}}
 	results := state.Results()
-	counts := map[rollout.Outcome]int{}
 	for _, one := range results {
-		counts[one.Outcome]++
 		r.hosts = append(r.hosts, resultObject(sc, one))
 	}
 	slices.SortStableFunc(results, func(a, b rollout.Result) int {
@@ -67,18 +87,12 @@ func (s *session) resultOf(sc *scene, state *rollout.State) rolloutResult {
 	for _, one := range results {
 		r.rows.add(resultCells(sc, one)...)
 	}
-	var parts []string
-	for _, outcome := range outcomeOrder {
-		if n := counts[outcome]; n > 0 {
-			parts = append(parts, fmt.Sprintf("%s %d", outcome, n))
-		}
-	}
 	within := "in"
 	if state.Phase != rollout.Ended {
 		within = "after"
 	}
-	r.text = fmt.Sprintf("%s: rollout %s %s: of %s %s, %s %s", sc.spec.Service, sc.id, endingText(state), count(int32(len(results)), "host"),
-		strings.Join(parts, ", "), within, span(time.Since(sc.begun)))
+	r.text = fmt.Sprintf("%s: rollout %s %s: of %s %s, %s %s", sc.spec.Service, sc.id, endingText(state), count(len(results), "host"),
+		outcomesText(countOutcomes(results)), within, span(time.Since(sc.begun)))
 	if state.Why != "" {
 		r.body = append(r.body, "why: "+visible(state.Why))
 	}

@@ -22,7 +22,8 @@ func newRolloutResume(s *session) *cobra.Command {
 		Long: "Goes on with a rollout: tells its driver to, or drives it from this machine when nobody\n" +
 			"does. What failed or was out of reach until now counts no more, and hosts that were late\n" +
 			"catch up under the same gates. Files that hosts still lack and that are not on this\n" +
-			"machine are named after the id, and so are URLs that they fetch them from. With --take-over it drives although somebody else does.",
+			"machine are named after the id, and so are URLs that they fetch them from. With\n" +
+			"--take-over it drives although somebody else does.",
 		Example: example("gracectl rollout resume", "gracectl rollout resume r-0123 ./web-v2",
 			"gracectl rollout resume r-0123 --take-over -m 'the laptop is in a train'"),
 		Args: cobra.ArbitraryArgs,
@@ -105,7 +106,7 @@ func (s *session) undoRollout(ctx context.Context, service, id string, allowed b
 	case m.dryRun:
 		return s.planUndo(sight)
 	}
-	if !overRollout(&sight.State) {
+	if sight.State.Phase != rollout.Ended {
 		w := aborting()
 		w.mutation, w.allowed = *m, allowed
 		return s.remark(ctx, sight, w)
@@ -127,6 +128,6 @@ func (s *session) planUndo(sight *runner.Sight) error {
 	if len(hosts) == 0 {
 		return s.concludeResult(rolloutResult{outcome: "unchanged", id: id, text: fmt.Sprintf("%s: rollout %s: no host would return", sight.Spec.Service, id)})
 	}
-	text := fmt.Sprintf("%s: rollout %s: would take back %s", sight.Spec.Service, id, count(int32(len(hosts)), "host"))
+	text := fmt.Sprintf("%s: rollout %s: would take back %s", sight.Spec.Service, id, count(len(hosts), "host"))
 	return s.wouldDo(id, hosts, strings.Join(append(lines, text), "\n"))
 }

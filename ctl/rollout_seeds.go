@@ -129,7 +129,7 @@ func (s *seeding) fell(from *seed, gone bool, why error) {
 // note says how many hosts it did not work for, once it is over.
 func (s *seeding) note(say func(format string, args ...any)) {
 	if s.instead > 0 {
-		say("seeds: %s got the artifact from here instead: %s", count(int32(s.instead), "host"), words(s.why))
+		say("seeds: %s got the artifact from here instead: %s", count(s.instead, "host"), words(s.why))
 	}
 }
 
@@ -167,11 +167,8 @@ func (s *session) spreadTo(ctx context.Context, g *seeding, host inventory.Host,
 // identity is that of the agent on the network; empty where it has none, or does not
 // tell it.
 func (c *client) identity(ctx context.Context) string {
-	answer, err := c.agent.GetAgentInfo(ctx, &pb.GetAgentInfoRequest{})
-	if err != nil {
-		return ""
-	}
-	return answer.GetAgent().GetNetwork().GetIdentity()
+	agent, _ := c.agentInfo(ctx)
+	return agent.GetNetwork().GetIdentity()
 }
 
 // fetchFrom has one host fetch a file from another one. gone says that it is that one

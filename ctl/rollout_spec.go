@@ -41,7 +41,7 @@ func (s *session) newSpec(ctx context.Context, o order, hosts []inventory.Host, 
 	}
 	plan, err := rollout.Arrange(targets, shape)
 	if err != nil {
-		return none, &exitError{ExitUsage, err}
+		return none, misuse(err)
 	}
 	gates, err := s.gates(ctx)
 	if err != nil {
@@ -52,7 +52,7 @@ func (s *session) newSpec(ctx context.Context, o order, hosts []inventory.Host, 
 		Gates: gates, Request: rollout.Request{ID: m.id(), Actor: actor(), Reason: m.reason},
 	})
 	if err != nil {
-		return none, &exitError{ExitUsage, err}
+		return none, misuse(err)
 	}
 	return made, nil
 }

@@ -32,7 +32,7 @@ func newRolloutStatus(s *session) *cobra.Command {
 func (s *session) tellSight(sight *runner.Sight) error {
 	sc := sceneOf(sight)
 	r := s.resultOf(sc, &sight.State)
-	if sight.Driven() != nil && !overRollout(&sight.State) {
+	if sight.Driven() != nil && sight.State.Phase != rollout.Ended {
 		r.details = s.waysOf(sc.id, "watch", "pause", "abort")
 	}
 	if s.structured() {
@@ -59,7 +59,7 @@ func (s *session) tellSight(sight *runner.Sight) error {
 // sightHead says whose rollout it is, why, and who drives it.
 func sightHead(sight *runner.Sight) string {
 	spec, state := sight.Spec, &sight.State
-	parts := []string{fmt.Sprintf("%s: %s %s of %s by %s", spec.Service, spec.Action, spec.ID(), count(int32(len(spec.Plan.Targets)), "host"), visible(askedBy(sight)))}
+	parts := []string{fmt.Sprintf("%s: %s %s of %s by %s", spec.Service, spec.Action, spec.ID(), count(len(spec.Plan.Targets), "host"), visible(askedBy(sight)))}
 	if spec.Request.Reason != "" {
 		parts = append(parts, visible(spec.Request.Reason))
 	}

@@ -8,13 +8,10 @@ import (
 	"github.com/gracefleet/gracefleet/ctl/rollout/runner"
 )
 
-// overRollout says that a rollout will not change any more without somebody's word.
-func overRollout(state *rollout.State) bool { return state.Phase == rollout.Ended }
-
 // watchRollout looks at a rollout again and again, and shows it, until it is over or
 // enough says so.
 func (s *session) watchRollout(ctx context.Context, service, id string, enough func(*runner.Sight) bool) (*runner.Sight, error) {
-	hosts := names(s.fleet())
+	hosts, looker := names(s.fleet()), s.looker()
 	seen := time.Now()
 	var show *show
 	var last *runner.Sight
@@ -24,7 +21,7 @@ func (s *session) watchRollout(ctx context.Context, service, id string, enough f
 		}
 	}()
 	for {
-		sight, err := s.looker().Look(ctx, service, id, hosts)
+		sight, err := looker.Look(ctx, service, id, hosts)
 		switch {
 		case ctx.Err() != nil && last != nil:
 			return last, nil
@@ -44,7 +41,7 @@ func (s *session) watchRollout(ctx context.Context, service, id string, enough f
 			show.observe(c)
 		}
 		last = sight
-		if overRollout(&sight.State) || enough(sight) {
+		if sight.State.Phase == rollout.Ended || enough(sight) {
 			return sight, nil
 		}
 		pause(ctx, lookInterval(len(sight.Spec.Plan.Targets)))

@@ -23,7 +23,7 @@ const (
 func (s *session) remark(ctx context.Context, sight *runner.Sight, w *remark) error {
 	id := sight.Spec.ID()
 	switch {
-	case overRollout(&sight.State):
+	case sight.State.Phase == rollout.Ended:
 		return overAlready(sight)
 	case w.dryRun:
 		return s.wouldDo(id, nil, fmt.Sprintf("%s: rollout %s: would be told", sight.Spec.Service, id))
@@ -37,7 +37,7 @@ func (s *session) remark(ctx context.Context, sight *runner.Sight, w *remark) er
 	switch {
 	case ctx.Err() != nil:
 		r.code, r.outcome = ExitDetached, "detached"
-		r.text = fmt.Sprintf("%s: rollout %s: %s: the word is on %s, and whether a driver hears it is not known", sight.Spec.Service, id, whyEnded(ctx), count(int32(left.hosts), "host"))
+		r.text = fmt.Sprintf("%s: rollout %s: %s: the word is on %s, and whether a driver hears it is not known", sight.Spec.Service, id, whyEnded(ctx), count(left.hosts, "host"))
 	case driven:
 		r.text = fmt.Sprintf("%s: rollout %s %s; its driver has heard it", sight.Spec.Service, id, w.said)
 	case w.drives:
@@ -118,9 +118,9 @@ func (s *session) leaveWord(ctx context.Context, sight *runner.Sight, w *remark)
 // heard waits until the driver of a rollout has asked the host where it listens, or has no
 // lease there any more: one that has died has it for a while, and hears nothing.
 func (s *session) heard(ctx context.Context, sight *runner.Sight, l left) bool {
-	began, told := time.Now(), false
+	began, told, looker := time.Now(), false, s.looker()
 	for !l.lease.IsZero() && ctx.Err() == nil {
-		p := s.looker().List(ctx, sight.Spec.Service, []string{l.gate})[0]
+		p := looker.List(ctx, sight.Spec.Service, []string{l.gate})[0]
 		switch end, leased := leaseOf(p, sight.Spec.ID()); {
 		case p.Err != nil && time.Since(began) < patience: // it may come back
 		case p.Err != nil || !leased:

@@ -39,74 +39,90 @@ type session struct {
 
 var errTimeout = errors.New("--timeout passed")
 
+// oneAgent is what a command does with the one agent that is meant, manyHosts what it
+// does with hosts of an inventory.
+type (
+	oneAgent  func(ctx context.Context, c *client, args []string) error
+	manyHosts func(ctx context.Context, hosts []inventory.Host, args []string) error
+)
+
 // withAgent makes a command's function from one that wants a connection.
-func (s *session) withAgent(run func(ctx context.Context, c *client, args []string) error) func(*cobra.Command, []string) error {
-	return func(cmd *cobra.Command, args []string) error {
-		ctx, end := s.wait(cmd.Context())
-		defer end()
-		c, err := s.connect(ctx)
-		if err != nil {
-			return err
-		}
-		err = run(ctx, c, args)
-		if err != nil && ctx.Err() != nil {
-			return detached(ctx, err)
-		}
+func (s *session) withAgent(run oneAgent) func(*cobra.Command, []string) error {
+	return s.bounded(func(ctx context.Context, args []string) error { return s.ask(ctx, run, args) })
+}
+
+// ask has a command's function ask the one agent that is meant.
+func (s *session) ask(ctx context.Context, run oneAgent, args []string) error {
+	c, err := s.connect(ctx)
+	if err != nil {
 		return err
 	}
+	err = run(ctx, c, args)
+	if err != nil && ctx.Err() != nil {
+		return detached(ctx, err)
+	}
+	return err
 }
 
 // withHosts makes a command's function from one that wants a connection, and one that
 // asks the hosts of an inventory.
-func (s *session) withHosts(one func(ctx context.Context, c *client, args []string) error, many func(ctx context.Context, hosts []inventory.Host, args []string) error) func(*cobra.Command, []string) error {
-	return func(cmd *cobra.Command, args []string) error {
-		if err := s.resolve(); err != nil {
-			return err
-		}
-		if s.to.inventory == "" && !s.flags.choose() {
-			return s.withAgent(one)(cmd, args)
-		}
-		ctx, end := s.wait(cmd.Context())
-		defer end()
-		hosts, err := s.hosts(ctx)
-		if err != nil {
-			return err
-		}
-		return many(ctx, hosts, args)
-	}
+func (s *session) withHosts(one oneAgent, many manyHosts) func(*cobra.Command, []string) error {
+	return s.either(s.listed, one, many)
 }
 
 // withEach makes a command's function from one that wants a connection, and one for
 // several hosts.
-func (s *session) withEach(one func(ctx context.Context, c *client, args []string) error, many func(ctx context.Context, hosts []inventory.Host, args []string) error) func(*cobra.Command, []string) error {
-	return func(cmd *cobra.Command, args []string) error {
-		ctx, end := s.wait(cmd.Context())
-		defer end()
-		yes, err := s.several(ctx)
-		switch {
-		case err != nil:
-			return err
-		case !yes:
-			return s.withAgent(one)(cmd, args)
-		}
-		return many(ctx, s.chosen, args)
-	}
+func (s *session) withEach(one oneAgent, many manyHosts) func(*cobra.Command, []string) error {
+	return s.either(s.several, one, many)
 }
 
 // withRollout is withEach for a command that is a rollout over hosts, also over one when
 // a flag of rollouts is given.
-func (s *session) withRollout(r *rolloutFlags, one func(ctx context.Context, c *client, args []string) error, many func(ctx context.Context, hosts []inventory.Host, args []string) error) func(*cobra.Command, []string) error {
-	return func(cmd *cobra.Command, args []string) error {
-		ctx, end := s.wait(cmd.Context())
-		defer end()
-		yes, err := s.asked(ctx, r)
+func (s *session) withRollout(r *rolloutFlags, one oneAgent, many manyHosts) func(*cobra.Command, []string) error {
+	return s.either(func(ctx context.Context) (bool, error) { return s.asked(ctx, r) }, one, many)
+}
+
+// either makes a command's function from one for the one agent that is meant, and one
+// for the chosen hosts, if these are to be asked.
+func (s *session) either(chosen func(context.Context) (bool, error), one oneAgent, many manyHosts) func(*cobra.Command, []string) error {
+	return s.bounded(func(ctx context.Context, args []string) error {
+		yes, err := chosen(ctx)
 		switch {
 		case err != nil:
 			return err
 		case !yes:
-			return s.withAgent(one)(cmd, args)
+			return s.ask(ctx, one, args)
 		}
 		return many(ctx, s.chosen, args)
+	})
+}
+
+// withFleet makes a command's function from one that asks the hosts of the inventory,
+// all of them unless some are chosen; without an inventory the one agent's.
+func (s *session) withFleet(run func(ctx context.Context, args []string) error) func(*cobra.Command, []string) error {
+	return s.bounded(func(ctx context.Context, args []string) (err error) {
+		if err := s.resolve(); err != nil {
+			return err
+		}
+		if !s.alone() && len(s.flags.hosts) == 0 {
+			s.flags.all = true
+		}
+		if s.chosen, err = s.chosenOrOne(ctx); err != nil {
+			return err
+		}
+		if err := s.dialable(s.chosen); err != nil {
+			return err
+		}
+		return run(ctx, args)
+	})
+}
+
+// bounded makes a command's function from one whose wait --timeout bounds.
+func (s *session) bounded(run func(ctx context.Context, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		ctx, end := s.wait(cmd.Context())
+		defer end()
+		return run(ctx, args)
 	}
 }
 
@@ -127,7 +143,7 @@ func (s *session) wait(ctx context.Context) (context.Context, func()) {
 
 // withRecords gives a command, whose structured output is records, a function
 // that wants a connection.
-func (s *session) withRecords(cmd *cobra.Command, run func(ctx context.Context, c *client, args []string) error) {
+func (s *session) withRecords(cmd *cobra.Command, run oneAgent) {
 	s.records(cmd)
 	cmd.RunE = s.withAgent(run)
 }

@@ -27,19 +27,13 @@ func newStart(s *session) *cobra.Command {
 	}
 	s.records(cmd)
 	cmd.RunE = s.withEach(func(ctx context.Context, c *client, args []string) error {
-		before, err := c.services.GetService(ctx, &pb.GetServiceRequest{Name: args[0]})
-		if err != nil {
-			return err
-		}
-		answer, err := c.services.StartService(ctx, request(args[0]))
-		runs := before.GetStatus().GetService().GetState() == pb.Service_STATE_RUNNING
-		up := answer.GetStatus().GetUpgrade()
+		up, changes, err := c.start(ctx, request(args[0]))
 		switch {
 		case err != nil:
 			return err
 		case m.dryRun:
-			return s.concludeDry(args[0], !runs, nil)
-		case up.GetId() == before.GetStatus().GetUpgrade().GetId():
+			return s.concludeDry(args[0], changes, nil)
+		case !changes:
 			return s.conclude(unchanged(args[0], up))
 		}
 		return s.follow(ctx, c, up, wait, false)
@@ -52,21 +46,31 @@ func newStart(s *session) *cobra.Command {
 	return cmd
 }
 
-// startOne starts a service on one of many hosts.
-func (s *session) startOne(ctx context.Context, c *client, req *pb.StartServiceRequest, wait string) (done, error) {
+// start asks an agent to start a service. It would change nothing, or changed nothing,
+// where the service runs.
+func (c *client) start(ctx context.Context, req *pb.StartServiceRequest) (up *pb.Upgrade, changes bool, err error) {
 	before, err := c.services.GetService(ctx, &pb.GetServiceRequest{Name: req.GetName()})
 	if err != nil {
-		return done{}, err
+		return nil, false, err
 	}
 	answer, err := c.services.StartService(ctx, req)
-	up := answer.GetStatus().GetUpgrade()
-	switch runs := before.GetStatus().GetService().GetState() == pb.Service_STATE_RUNNING; {
+	up = answer.GetStatus().GetUpgrade()
+	if req.GetValidateOnly() {
+		return up, before.GetStatus().GetService().GetState() != pb.Service_STATE_RUNNING, err
+	}
+	return up, up.GetId() != before.GetStatus().GetUpgrade().GetId(), err
+}
+
+// startOne starts a service on one of many hosts.
+func (s *session) startOne(ctx context.Context, c *client, req *pb.StartServiceRequest, wait string) (done, error) {
+	up, changes, err := c.start(ctx, req)
+	switch {
 	case err != nil:
 		return done{}, err
-	case req.GetValidateOnly() && !runs:
-		return done{outcome: "would-change"}, nil
-	case req.GetValidateOnly(), up.GetId() == before.GetStatus().GetUpgrade().GetId():
+	case !changes:
 		return done{outcome: "unchanged"}, nil
+	case req.GetValidateOnly():
+		return done{outcome: "would-change"}, nil
 	}
 	return s.followOne(ctx, c, up, wait, "started")
 }

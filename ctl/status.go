@@ -121,7 +121,7 @@ func serviceNote(st *pb.ServiceStatus, now time.Time) string {
 		return visible(warnings[0])
 	}
 	if n := len(st.GetService().GetPending()); n > 0 {
-		return count(int32(n), "pending change")
+		return count(n, "pending change")
 	}
 	return ""
 }

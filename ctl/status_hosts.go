@@ -19,27 +19,18 @@ func (s *session) statusOfHosts(ctx context.Context, hosts []inventory.Host, arg
 		return []*pb.ServiceStatus{answer.GetStatus()}, err
 	}
 	if s.structured() {
-		list := &hostList{s: s}
-		return sweep(ctx, s, hosts, ask, func(r reply[[]*pb.ServiceStatus]) error {
-			o := r.object()
-			switch {
-			case r.err != nil:
-			case len(args) == 0:
-				o = append(o, member{"services", many(r.answer)})
-			default:
-				o = append(o, member{"status", message(r.answer[0])})
+		return listHosts(ctx, s, hosts, ask, func(all []*pb.ServiceStatus) object {
+			if len(args) == 0 {
+				return object{{"services", many(all)}}
 			}
-			return list.add(o)
-		}, func() error { return list.end() })
+			return object{{"status", message(all[0])}}
+		})
 	}
 	t := s.newColumns(append([]string{"HOST"}, serviceHead...), names(hosts), 12, 11, 10, 12)
 	return sweep(ctx, s, hosts, ask, func(r reply[[]*pb.ServiceStatus]) error {
 		return t.services(r, time.Now())
 	}, nothingMore)
 }
-
-// nothingMore ends a report that has no end of its own.
-func nothingMore() error { return nil }
 
 // services adds a host's services.
 func (t *columns) services(r reply[[]*pb.ServiceStatus], now time.Time) error {

@@ -51,10 +51,7 @@ func (s *session) animated(w io.Writer) (*os.File, bool) {
 
 // red colours text for stderr.
 func (s *session) red(text string) string {
-	if !s.colored(s.stdio.Err) {
-		return text
-	}
-	return paint(text, colorBad)
+	return painted(text, colorBad, s.colored(s.stdio.Err))
 }
 
 // color is an ANSI foreground colour; the zero value is none.
@@ -67,8 +64,9 @@ const (
 	colorDim  color = "2"
 )
 
-func paint(text string, c color) string {
-	if c == "" {
+// painted is text in a colour, if colours are wanted.
+func painted(text string, c color, colors bool) string {
+	if c == "" || !colors {
 		return text
 	}
 	return "\x1b[" + string(c) + "m" + text + "\x1b[0m"

@@ -47,11 +47,7 @@ func joinCells(row []cell, widths []int, colors bool) string {
 	}
 	var b strings.Builder
 	for i, c := range row[:last+1] {
-		text := c.text
-		if colors {
-			text = paint(text, c.color)
-		}
-		b.WriteString(text)
+		b.WriteString(painted(c.text, c.color, colors))
 		if i < last {
 			b.WriteString(strings.Repeat(" ", widths[i]-utf8.RuneCountInString(c.text)+2))
 		}

@@ -2,13 +2,11 @@ package ctl
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 
 	"github.com/spf13/pflag"
@@ -16,8 +14,6 @@ import (
 	"github.com/gracefleet/gracefleet/api"
 	"github.com/gracefleet/gracefleet/ctl/internal/contexts"
 	"github.com/gracefleet/gracefleet/ctl/internal/etcd"
-	"github.com/gracefleet/gracefleet/ctl/internal/inventory"
-	"github.com/gracefleet/gracefleet/ctl/internal/inventory/fetch"
 )
 
 // targetFlags are the flags that say where a command goes.
@@ -47,6 +43,10 @@ func (t *targetFlags) register(f *pflag.FlagSet) {
 
 // choose says whether hosts of an inventory are asked for.
 func (t *targetFlags) choose() bool { return t.all || len(t.hosts) > 0 || len(t.limit) > 0 }
+
+// alone says whether the run goes to one agent that no inventory lists. Where it goes
+// is resolved already.
+func (s *session) alone() bool { return s.to.inventory == "" && !s.flags.choose() }
 
 // destination is where a run goes, and as whom: to one agent, or to hosts of an
 // inventory.
@@ -105,13 +105,17 @@ func (s *session) resolve() error {
 }
 
 // configDir is where the user's own configuration is; false when nothing says so.
-func (s *session) configDir() (string, bool) {
+func (s *session) configDir() (string, bool) { return s.userDir("XDG_CONFIG_HOME", ".config") }
+
+// userDir is our directory in one of the user's, which the environment names, or else
+// in that of the home directory.
+func (s *session) userDir(variable, inHome string) (string, bool) {
 	// A relative path there counts as none, says the XDG specification.
-	if config := s.stdio.Getenv("XDG_CONFIG_HOME"); filepath.IsAbs(config) {
-		return filepath.Join(config, "gracefleet"), true
+	if dir := s.stdio.Getenv(variable); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "gracefleet"), true
 	}
 	if home := s.stdio.Getenv("HOME"); filepath.IsAbs(home) {
-		return filepath.Join(home, ".config", "gracefleet"), true
+		return filepath.Join(home, inHome, "gracefleet"), true
 	}
 	return "", false
 }
@@ -168,127 +172,4 @@ func readOwn(path string) ([]byte, error) {
 		return nil, &foreignError{path}
 	}
 	return io.ReadAll(io.LimitReader(f, contexts.MaxBytes+1))
-}
-
-// hosts are those that the flags choose of the inventory. It is read once in a run.
-func (s *session) hosts(ctx context.Context) ([]inventory.Host, error) {
-	if s.chosen == nil {
-		choice, err := s.choice(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if s.chosen, err = s.known.Choose(choice); err != nil {
-			return nil, asUsage(err)
-		}
-	}
-	return s.chosen, nil
-}
-
-// asUsage makes an error one of use, unless it says what it is.
-func asUsage(err error) error {
-	var known *exitError
-	if errors.As(err, &known) {
-		return err
-	}
-	return &exitError{ExitUsage, err}
-}
-
-// choice is what the flags ask for, of an inventory that is known then.
-func (s *session) choice(ctx context.Context) (inventory.Choice, error) {
-	var none inventory.Choice
-	if err := s.resolve(); err != nil {
-		return none, err
-	}
-	switch {
-	case s.to.inventory == "":
-		return none, usage("--hosts, --all and --limit choose from an inventory: name it with --inventory, GRACECTL_INVENTORY or --context")
-	case s.flags.all && len(s.flags.hosts) > 0:
-		return none, usage("--all and --hosts: say one of them")
-	case !s.flags.all && len(s.flags.hosts) == 0:
-		return none, usage("of the inventory %s: which hosts? --hosts SELECTOR, or --all", s.to.inventory)
-	}
-	choice, err := s.flags.choice()
-	if err != nil {
-		return none, err
-	}
-	choice.Sets = func(word, argument string) ([]string, error) { return s.hostsOfRollout(ctx, word, argument) }
-	return choice, s.readInventory(ctx)
-}
-
-// readInventory makes the inventory known.
-func (s *session) readInventory(ctx context.Context) error {
-	if s.known != nil {
-		return nil
-	}
-	from, err := fetch.Parse(s.to.inventory, s.to.etcd)
-	if err != nil {
-		return &exitError{ExitUsage, err}
-	}
-	s.known, err = from.Read(ctx)
-	return err
-}
-
-// several says whether more than one host is meant.
-func (s *session) several(ctx context.Context) (bool, error) {
-	if err := s.resolve(); err != nil {
-		return false, err
-	}
-	if s.to.inventory == "" && !s.flags.choose() {
-		return false, nil
-	}
-	hosts, err := s.hosts(ctx)
-	return len(hosts) > 1, err
-}
-
-// choice is what the flags ask for.
-func (t *targetFlags) choice() (inventory.Choice, error) {
-	var c inventory.Choice
-	for _, flag := range []struct {
-		texts []string
-		to    *[]inventory.Selector
-	}{{t.hosts, &c.Hosts}, {t.limit, &c.Limit}} {
-		for _, text := range flag.texts {
-			selector, err := inventory.ParseSelector(text)
-			if err != nil {
-				return c, &exitError{ExitUsage, err}
-			}
-			*flag.to = append(*flag.to, selector)
-		}
-	}
-	return c, nil
-}
-
-// oneHost is the host of a command that asks one agent.
-func (s *session) oneHost(ctx context.Context) (inventory.Host, error) {
-	if err := s.resolve(); err != nil {
-		return inventory.Host{}, err
-	}
-	if s.to.inventory == "" && !s.flags.choose() {
-		return inventory.Host{Name: s.to.agent, Address: s.to.agent, AgentID: s.to.agentID}, nil
-	}
-	hosts, err := s.hosts(ctx)
-	if err != nil {
-		return inventory.Host{}, err
-	}
-	if len(hosts) > 1 {
-		return inventory.Host{}, usage("this command takes one host, and %d are chosen: %s", len(hosts), few(names(hosts)))
-	}
-	return hosts[0], nil
-}
-
-func names(hosts []inventory.Host) []string {
-	all := make([]string, len(hosts))
-	for i, h := range hosts {
-		all[i] = h.Name
-	}
-	return all
-}
-
-// few names the first of many.
-func few(names []string) string {
-	const most = 10
-	if len(names) <= most {
-		return strings.Join(names, ", ")
-	}
-	return strings.Join(names[:most], ", ") + ", ..."
 }

@@ -164,12 +164,16 @@ func (u *upload) interrupted(ctx context.Context, err error) error {
 	if ctx.Err() == nil && status.Code(err) != codes.Unavailable {
 		return u.failed(err)
 	}
+	return interrupted(ctx, "push "+u.file.Name(), err)
+}
+
+// interrupted is what broke off, and how to go on.
+func interrupted(ctx context.Context, what string, err error) error {
 	code := ExitError
 	if ctx.Err() != nil {
 		code = ExitDetached
 	}
-	text := fmt.Sprintf("push %s was interrupted: the same command goes on where it ended: %s", u.file.Name(), words(err))
-	return &exitError{code, &brokenOff{text, err}}
+	return &exitError{code, &brokenOff{what + " was interrupted: the same command goes on where it ended: " + words(err), err}}
 }
 
 // failed says what could not be pushed.
