@@ -30,7 +30,7 @@ func newCertToken(s *session, home func() (string, error)) *cobra.Command {
 			"agent: keep it as a password. The CA keeps no more than a hash of it. Another token\n" +
 			"for the same agent takes its place.",
 		Example: example("gracectl cert token --agent web-1 --host web-1.example.org --at ca.example.org:7444",
-			"gracectl cert token --agent web-1 --at 10.0.0.2:7444 --for 10m | ssh root@web-1 gracectl host join -"),
+			"gracectl cert token --agent web-1 --at ca:7444 --for 10m | ssh root@web-1 gracectl host join -"),
 		Args: cobra.NoArgs,
 	}
 	f := cmd.Flags()

@@ -23,6 +23,7 @@ func newRoot(s *session) *cobra.Command {
 			return nil
 		},
 	}
+	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", ".FlagUsagesWrapped 95")) // some columns less than 100
 	root.SetIn(s.stdio.In)
 	root.SetOut(s.stdio.Out)
 	root.SetErr(s.stdio.Err)

@@ -81,7 +81,7 @@ func newSign(s *session) *cobra.Command {
 		Example: example(
 			"gracectl sign keygen release",
 			"gracectl sign ./web-v2 --service web --release 42 --key release.key",
-			"gracectl sign ./web-v2 --service web --release 42 --key release.key --expires 12h --password-file /run/secrets/release"),
+			"gracectl sign ./web-v2 --service web --release 42 --key release.key --password-file /run/password"),
 		Args: cobra.ExactArgs(1),
 	}
 	d.flags(cmd)

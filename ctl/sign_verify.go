@@ -21,7 +21,7 @@ func newSignVerify(s *session) *cobra.Command {
 			"release before: --service and --platform do the same here.",
 		Example: example(
 			"gracectl sign verify ./web-v2 --public-key release.pub",
-			"gracectl sign verify ./web-v2 --public-key release.pub --service web --platform linux/amd64 -o json"),
+			"gracectl sign verify ./web-v2 --public-key release.pub --service web --platform linux/amd64"),
 		Args: cobra.ExactArgs(1),
 	}
 	publicKeyFlag(cmd, &public)

@@ -42,7 +42,7 @@ func newUpgrade(s *session) *cobra.Command {
 			"gracectl upgrade web ./web-v2",
 			"gracectl upgrade web ./web-v2 --steps 1%,10%,50% --hold 30s --soak 5m",
 			"gracectl upgrade web -f web.yaml -m 'more workers'",
-			"gracectl upgrade web ./web-v2 --inventory fleet.yaml --hosts role=web --canary 1 --waves 10%,50%,100%"),
+			"gracectl upgrade web ./web-v2 --inventory fleet.yaml --hosts role=web --canary 1 --waves 10%,100%"),
 		Args:              cobra.RangeArgs(0, 2),
 		ValidArgsFunction: s.completeServices,
 	}
