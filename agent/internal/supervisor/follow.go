@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/gracefleet/gracefleet/internal/pause"
 )
 
 // countEvery is how often somebody who watches sees fresh connection counts.
@@ -149,7 +151,7 @@ func (o *owner) watchStatus(ctx context.Context, interval time.Duration, fn func
 		if err := fn(o.fresh(ctx, shareFor), ""); err != nil {
 			return err
 		}
-		if err := sleep(ctx, interval); err != nil {
+		if err := pause.For(ctx, interval); err != nil {
 			return err
 		}
 		tick := time.NewTimer(countEvery)
@@ -197,7 +199,7 @@ func (s *Supervisor) watchAll(ctx context.Context, interval time.Duration, fn fu
 			}
 		}
 		known = now
-		if err := sleep(ctx, max(interval, countEvery)); err != nil {
+		if err := pause.For(ctx, max(interval, countEvery)); err != nil {
 			return err
 		}
 	}

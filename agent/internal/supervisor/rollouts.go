@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gracefleet/gracefleet/agent/internal/claim"
+	"github.com/gracefleet/gracefleet/internal/pause"
 )
 
 // Rollout is a service's part in a rollout, as it stands.
@@ -148,7 +149,7 @@ func (s *Supervisor) WatchRollout(ctx context.Context, service, rollout string, 
 			}
 			last = r
 		}
-		if err := sleep(ctx, interval); err != nil {
+		if err := pause.For(ctx, interval); err != nil {
 			return err
 		}
 		tick := time.NewTimer(countEvery)
