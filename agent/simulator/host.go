@@ -28,13 +28,13 @@ type host struct {
 	server     *server.Server
 }
 
-func (f *fleet) host(ca *authority, name string, at net.TCPAddr) (*host, error) {
-	file, err := ca.agent(name, at.IP)
+func (f *fleet) host(ca authority, name string, at net.TCPAddr) (*host, error) {
+	files, err := ca.agent(name, at.IP)
 	if err != nil {
 		return nil, err
 	}
 	h := &host{name: name, began: time.Now()}
-	if h.certs, err = certs.Open(certs.Files{Cert: file, Key: file, CA: ca.file("ca.pem")}, f.log); err != nil {
+	if h.certs, err = certs.Open(files, f.log); err != nil {
 		return nil, err
 	}
 	if h.listener, err = net.ListenTCP("tcp", &at); err != nil {
