@@ -13,6 +13,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/gracefleet/gracefleet/internal/identity"
 )
 
 // Issuer issues certificates into a directory. One goroutine uses it.
@@ -62,7 +64,7 @@ func (i *Issuer) Agent(name string, changes ...Change) (Files, error) {
 		c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
 		c.DNSNames, c.IPAddresses = []string{"localhost"}, []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
 	}
-	return i.issue(name, "agent", name, append([]Change{agent}, changes...))
+	return i.issue(name, identity.AgentRole, name, append([]Change{agent}, changes...))
 }
 
 // Client issues a client's certificate: FILE.pem and FILE.key.
@@ -74,7 +76,7 @@ func (i *Issuer) issue(file, role, name string, changes []Change) (Files, error)
 	i.last++
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(i.last), Subject: pkix.Name{CommonName: file}, KeyUsage: x509.KeyUsageDigitalSignature,
-		URIs:        []*url.URL{{Scheme: "spiffe", Host: i.domain, Path: "/gracefleet/" + role + "/" + name}},
+		URIs:        []*url.URL{identity.ID{TrustDomain: i.domain, Role: role, Name: name}.URI()},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 	}
 	for _, change := range changes {
