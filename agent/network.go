@@ -242,45 +242,55 @@ func modified(path string) (at time.Time) {
 	return at
 }
 
+// policies are what of the configuration holds as soon as it is written.
+type policies struct {
+	access   *access.Policy
+	signed   *signatures.Policy
+	fetching *fetch.Policy
+	entry    *registry.Entry
+}
+
+func (n *network) policies(c Config) (p policies, err error) {
+	if p.access, err = n.policy(c); err != nil {
+		return p, err
+	}
+	if p.signed, err = c.signatures(); err != nil {
+		return p, err
+	}
+	if p.fetching, err = c.fetching(); err != nil {
+		return p, err
+	}
+	p.entry, err = n.entry(c)
+	return p, err
+}
+
 // readPolicies lets changed permissions, and a change of whose signatures count, of
 // what may be fetched or of where the host is registered, hold. A file that cannot be
 // read, or is wrong, leaves those of before in force.
 func (a *agent) readPolicies(n *network, srv *server.Server) {
 	next := a.config
 	next.Access, next.Fetch, next.RequireSignature, next.SigningKeys, next.Registry = Access{}, Fetch{}, nil, nil, registry.Options{}
+	var p policies
 	err := ReadConfig(a.config.File, true, &next)
-	var p *access.Policy
 	if err == nil {
-		p, err = n.policy(next)
-	}
-	var signed *signatures.Policy
-	if err == nil {
-		signed, err = next.signatures()
-	}
-	var fetching *fetch.Policy
-	if err == nil {
-		fetching, err = next.fetching()
-	}
-	var entry *registry.Entry
-	if err == nil {
-		entry, err = n.entry(next)
+		p, err = n.policies(next)
 	}
 	if err != nil {
 		a.log.Error("the changed configuration cannot be used: what held before stays in force: permissions, signing keys, and what may be fetched", "error", err)
 		return
 	}
-	a.registrar.Set(entry)
-	if !reflect.DeepEqual(signed, a.supervisor.Signatures()) {
-		a.supervisor.SetSignatures(signed)
+	a.registrar.Set(p.entry)
+	if !reflect.DeepEqual(p.signed, a.supervisor.Signatures()) {
+		a.supervisor.SetSignatures(p.signed)
 		a.log.Info("signing keys, and what requires a signature, were read anew", "file", a.config.File)
 	}
-	if !reflect.DeepEqual(fetching, a.fetcher.Policy()) {
-		a.fetcher.SetPolicy(fetching)
+	if !reflect.DeepEqual(p.fetching, a.fetcher.Policy()) {
+		a.fetcher.SetPolicy(p.fetching)
 		a.log.Info("what may be fetched was read anew", "file", a.config.File)
 	}
-	if reflect.DeepEqual(p, srv.Policy()) {
+	if reflect.DeepEqual(p.access, srv.Policy()) {
 		return // watches would end for nothing
 	}
-	srv.SetPolicy(p)
+	srv.SetPolicy(p.access)
 	a.log.Info("permissions were read anew; everything else in the file holds from the next start", "file", a.config.File)
 }

@@ -8,6 +8,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/gracefleet/gracefleet/internal/pause"
 )
 
 // RetryServiceConfig is the gRPC service config that Dial sets. It repeats a
@@ -84,12 +86,5 @@ func WaitAsTold(ctx context.Context, err error) bool {
 	if e == nil || e.RetryAfter <= 0 || e.RetryAfter > maxPatience {
 		return false
 	}
-	t := time.NewTimer(e.RetryAfter)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return pause.For(ctx, e.RetryAfter) == nil
 }

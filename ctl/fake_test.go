@@ -271,26 +271,37 @@ func (a *agent) upload(in grpc.ClientStreamingServer[pb.UploadArtifactRequest, p
 	if h.GetOffset() != int64(len(a.stored[h.GetDigest()])) {
 		return status.Error(codes.OutOfRange, "wrong offset")
 	}
-	for {
-		m, err := in.Recv()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return err
-		}
-		if len(m.GetChunk()) > api.MaxChunk {
-			return status.Error(codes.InvalidArgument, "chunk too large")
-		}
-		a.stored[h.GetDigest()] = append(a.stored[h.GetDigest()], m.GetChunk()...)
+	if err := chunks(in, func(chunk []byte) error {
+		a.stored[h.GetDigest()] = append(a.stored[h.GetDigest()], chunk...)
 		if a.breakAt > 0 && len(a.stored[h.GetDigest()]) >= a.breakAt {
 			a.breakAt = 0
 			return a.breakWith
 		}
 		time.Sleep(a.stall)
 		a.stall = 0
+		return nil
+	}); err != nil {
+		return err
 	}
 	return a.commit(in, h)
+}
+
+// chunks takes what follows the header of an upload.
+func chunks(in grpc.ClientStreamingServer[pb.UploadArtifactRequest, pb.UploadArtifactResponse], take func([]byte) error) error {
+	for {
+		m, err := in.Recv()
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		case len(m.GetChunk()) > api.MaxChunk:
+			return status.Error(codes.InvalidArgument, "chunk too large")
+		}
+		if err := take(m.GetChunk()); err != nil {
+			return err
+		}
+	}
 }
 
 // decode takes the rest of an artifact in another form.
@@ -299,15 +310,11 @@ func (a *agent) decode(in grpc.ClientStreamingServer[pb.UploadArtifactRequest, p
 		return a.refuse.GRPCStatus().Err()
 	}
 	var wire bytes.Buffer
-	for {
-		m, err := in.Recv()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return err
-		}
-		wire.Write(m.GetChunk())
+	if err := chunks(in, func(chunk []byte) error {
+		wire.Write(chunk)
+		return nil
+	}); err != nil {
+		return err
 	}
 	base := a.stored[h.GetDeltaBase()]
 	proof, err := delta.Proof(h.GetDeltaBase(), bytes.NewReader(base))

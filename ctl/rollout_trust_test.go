@@ -3,6 +3,9 @@ package ctl
 import (
 	"strings"
 	"testing"
+
+	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
+	"github.com/gracefleet/gracefleet/ctl/rollout"
 )
 
 // Programs that hosts have recorded run here only where somebody says so.
@@ -45,5 +48,39 @@ func TestDefinitionsOfOthersWantLeave(t *testing.T) {
 	}
 	if r := f.gracectl(t, "rollout abort web --allow-commands"); r.code != ExitDone {
 		t.Errorf("exit %d: %s%s", r.code, r.out, r.err)
+	}
+}
+
+// Who may claim one host cannot record there what others then do to hosts of theirs.
+func TestARolloutOfOtherHostsIsNotGoneOnWith(t *testing.T) {
+	f, _ := newRolloutFleet(t)
+	plan, err := rollout.Arrange([]rollout.Host{{Name: "web-2"}, {Name: "web-3"}}, rollout.Shape{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec, err := rollout.NewSpec(rollout.Spec{
+		Service: "web", Action: rollout.ActionUpgrade, Releases: []rollout.Release{{Artifact: "host:/tmp/mine"}}, Plan: plan,
+		Policy: rollout.DefaultPolicy(), Gates: []string{"web-2"}, Request: rollout.Request{ID: "1", Actor: "mallory"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := spec.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := f.agents["web-1"].rollouts
+	h.lowly = true
+	if _, err := h.ClaimRollout(t.Context(), &pb.ClaimRolloutRequest{Service: "web", RolloutId: spec.ID(), Spec: data, SpecHash: spec.Hash()}); err != nil {
+		t.Fatal(err)
+	}
+	h.lapse()
+	if r := f.gracectl(t, "rollout resume web"); r.code != ExitError || !strings.Contains(r.err, "which is for other hosts") {
+		t.Errorf("exit %d: %s%s", r.code, r.out, r.err)
+	}
+	for _, name := range []string{"web-2", "web-3"} {
+		if n := len(asked[*pb.ClaimRolloutRequest](f.agents[name])); n > 0 {
+			t.Errorf("%s was claimed", name)
+		}
 	}
 }

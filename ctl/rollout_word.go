@@ -67,18 +67,6 @@ type left struct {
 	lease time.Time // that somebody has there, its end; zero without one
 }
 
-// gateOf is the host at which a driver listens to operators: of those that are asked first
-// for their claims the first that has given it; "" when none of them answered.
-func gateOf(sight *runner.Sight) string {
-	for _, i := range sight.State.Gates {
-		name := sight.State.Hosts[i].Name
-		if r := sight.Reports[name]; r != nil && r.GetReleaseTime() == nil {
-			return name
-		}
-	}
-	return ""
-}
-
 // leaveWord leaves a word on the claims of all hosts: the one that the driver asks, and
 // the others for whoever goes on later.
 func (s *session) leaveWord(ctx context.Context, sight *runner.Sight, w *remark) (left, error) {
@@ -92,7 +80,7 @@ func (s *session) leaveWord(ctx context.Context, sight *runner.Sight, w *remark)
 		report := sight.Reports[h.Name]
 		return report == nil || report.GetReleaseTime() != nil
 	})
-	l := left{gate: gateOf(sight)}
+	l := left{gate: sight.Gate()}
 	err := fmt.Errorf("%s: rollout %s: no host that answers is claimed for it any more", sight.Spec.Service, sight.Spec.ID())
 	_ = fanOut(ctx, claimed, func(ctx context.Context, host inventory.Host) (*pb.ControlRolloutResponse, error) {
 		return visit(ctx, s, host, func(ctx context.Context, c *client) (*pb.ControlRolloutResponse, error) {

@@ -4,8 +4,8 @@
 // them are pretended (package simulated). It is not installed anywhere.
 //
 //	simulator -hosts 1000 -dir /dev/shm/fleet &
-//	gracectl --inventory /dev/shm/fleet/fleet.yaml --tls-cert /dev/shm/fleet/operator.pem \
-//	  --tls-key /dev/shm/fleet/operator.key --tls-ca /dev/shm/fleet/ca.pem hosts
+//	cd /dev/shm/fleet/certs
+//	gracectl --inventory ../fleet.yaml --tls-cert operator.pem --tls-key operator.key --tls-ca ca.pem hosts
 //
 // All agents share one store of artifacts, so that what was pushed to one of them is
 // on all, and one record of who did what: 10,000 of each would need more descriptors

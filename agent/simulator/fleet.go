@@ -88,7 +88,7 @@ func (f *fleet) stock() error {
 }
 
 // settle opens the hosts, and writes their inventory.
-func (f *fleet) settle(ca *authority) error {
+func (f *fleet) settle(ca authority) error {
 	var text bytes.Buffer
 	text.WriteString("hosts:\n")
 	for i, address := 0, f.settings.first.Addr(); i < f.settings.hosts; i, address = i+1, address.Next() {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"path"
 	"runtime"
 	"time"
 
@@ -28,13 +27,13 @@ type host struct {
 	server     *server.Server
 }
 
-func (f *fleet) host(ca *authority, name string, at net.TCPAddr) (*host, error) {
-	file, err := ca.agent(name, at.IP)
+func (f *fleet) host(ca authority, name string, at net.TCPAddr) (*host, error) {
+	files, err := ca.agent(name, at.IP)
 	if err != nil {
 		return nil, err
 	}
 	h := &host{name: name, began: time.Now()}
-	if h.certs, err = certs.Open(certs.Files{Cert: file, Key: file, CA: ca.file("ca.pem")}, f.log); err != nil {
+	if h.certs, err = certs.Open(files, f.log); err != nil {
 		return nil, err
 	}
 	if h.listener, err = net.ListenTCP("tcp", &at); err != nil {
@@ -52,7 +51,9 @@ func (f *fleet) host(ca *authority, name string, at net.TCPAddr) (*host, error) 
 // fateOn is what becomes of programs on a host. The one that it begins with serves
 // in any case.
 func (f *fleet) fateOn(name string) func(artifact string) simulated.Fate {
-	meant := func(pattern, artifact string) bool { return matches(pattern, name) || matches(pattern, artifact) }
+	meant := func(pattern, artifact string) bool {
+		return service.Matches([]string{pattern}, name) || service.Matches([]string{pattern}, artifact)
+	}
 	return func(artifact string) simulated.Fate {
 		switch {
 		case artifact == f.first:
@@ -64,11 +65,6 @@ func (f *fleet) fateOn(name string) func(artifact string) simulated.Fate {
 		}
 		return simulated.Serves
 	}
-}
-
-func matches(pattern, name string) bool {
-	ok, err := path.Match(pattern, name)
-	return ok && err == nil
 }
 
 // vet looks for an artifact in the store of all.

@@ -5,9 +5,7 @@ import "time"
 // Actual is what a rollout took.
 type Actual struct {
 	Bytes int64
-	// Cut are connections that drains have cut.
-	Cut  int
-	Took time.Duration
+	Took  time.Duration
 	// Waves are how long each wave took, the pauses between them not counted. Of waves
 	// that never began there is nothing.
 	Waves []time.Duration
@@ -15,9 +13,9 @@ type Actual struct {
 
 // Comparison is what was predicted beside what was.
 type Comparison struct {
-	Bytes, Cut Pair[int64]
-	Took       Pair[time.Duration]
-	Waves      []Pair[time.Duration] // those that began
+	Bytes Pair[int64]
+	Took  Pair[time.Duration]
+	Waves []Pair[time.Duration] // those that began
 }
 
 // Pair is a figure as predicted and as it was.
@@ -25,20 +23,10 @@ type Pair[T int64 | time.Duration] struct {
 	Predicted, Actual T
 }
 
-// Off is by which part of the prediction the figure missed it: 0.5 is half as much
-// again. It is false where nothing was predicted, of which there is no part.
-func (p Pair[T]) Off() (float64, bool) {
-	if p.Predicted == 0 {
-		return 0, p.Actual == 0
-	}
-	return float64(p.Actual-p.Predicted) / float64(p.Predicted), true
-}
-
 // Compare sets a prediction beside what came of it.
 func Compare(e Estimate, a Actual) Comparison {
 	c := Comparison{
 		Bytes: Pair[int64]{e.Bytes, a.Bytes},
-		Cut:   Pair[int64]{int64(e.AtRisk), int64(a.Cut)},
 		Took:  Pair[time.Duration]{e.Took, a.Took},
 	}
 	for i, took := range a.Waves[:min(len(a.Waves), len(e.Waves))] {

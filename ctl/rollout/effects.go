@@ -158,6 +158,9 @@ func (s *State) Timer() Time {
 func due(t, at Time) bool { return t != 0 && at >= t }
 
 func (s *State) tick(at Time) {
+	if s.Phase >= Undoing {
+		return // nobody waits for artifacts any more
+	}
 	for i := range s.targets() {
 		if h := &s.Hosts[i]; h.Progress == Claimed && due(h.FetchBy, at) {
 			h.noArtifact(h.late(s.Spec.Policy.FetchTimeout))

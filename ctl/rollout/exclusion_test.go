@@ -83,7 +83,7 @@ func drawLimited(t *rapid.T, gates []string, name string) Spec {
 }
 
 func answerOperator(holders map[string]string, name string, s *State, e Effect) Event {
-	progress := s.host(e.Host).Progress
+	progress := s.Host(e.Host).Progress
 	switch {
 	case e.Kind == Claim && holders[e.Host] != "" && holders[e.Host] != name:
 		return Event{Type: Held, At: 1, Host: e.Host, Message: holders[e.Host]}

@@ -33,10 +33,7 @@ func (s *State) heed(e Event) {
 // each by itself: a host that has missed some is behind the others, and what is said where
 // the driver listens is new all the same.
 func (s *State) said(e Event) bool {
-	i, ok := s.index[e.Host]
-	if !ok {
-		return false
-	}
+	i := s.index[e.Host]
 	h := &s.Hosts[i]
 	risen := e.Control.Revision > h.Heard
 	h.Heard = max(h.Heard, e.Control.Revision)

@@ -94,6 +94,7 @@ func drawFleet(t *rapid.T) *fleet {
 	if !policy.Manual {
 		policy.Pause = time.Minute
 	}
+	policy.FetchTimeout = 3 * time.Minute
 	policy.OnFailure = rapid.SampledFrom([]OnFailure{RollBack, HoldOn}).Draw(t, "on failure")
 	f.spec, err = NewSpec(Spec{
 		Service: "web", Action: ActionUpgrade, Releases: []Release{{Artifact: digestA}}, Plan: plan, Policy: policy, Gates: []string{"gate"}, Request: Request{ID: "1", Actor: "alice"},
@@ -123,6 +124,9 @@ func (f *fleet) tell(d *driver, e Event) {
 	next, err := Step(d.state, e)
 	if err != nil {
 		return
+	}
+	if timer := d.state.Timer(); e.Type == Tick && (timer == 0 || timer > e.At) && !reflect.DeepEqual(next, d.state) {
+		f.t.Fatalf("time makes\n%+v of\n%+v, whose timer is at %d", next, d.state, timer)
 	}
 	if p := broken(&d.state, &next); p != "" {
 		f.t.Fatalf("%s, after %+v:\n%+v\n%+v", p, e, d.state, next)
@@ -254,8 +258,8 @@ func leases(s *State) string {
 	for _, e := range s.Effects() {
 		if e.Kind == Lease {
 			leased[e.Host] = true
-			heard = heard || e.Listens && !s.host(e.Host).Lost
-			if h := s.host(e.Host); !e.Listens && !h.Progress.moving() {
+			heard = heard || e.Listens && !s.Host(e.Host).Lost
+			if h := s.Host(e.Host); !e.Listens && !h.Progress.moving() {
 				return h.Name + " has a lease for nothing"
 			}
 		}

@@ -3,7 +3,6 @@ package rollout
 import (
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 )
 
@@ -108,7 +107,7 @@ func ParsePause(text string) (pause time.Duration, manual bool, err error) {
 func ParseMaxInFlight(text string) (int, error) {
 	a, err := ParseAmount(text)
 	if err != nil || a.Share || a.N == 0 {
-		return 0, fmt.Errorf("max in flight %s: want a number of hosts from 1 to %s", quote(text), strconv.Itoa(maxHosts))
+		return 0, fmt.Errorf("max in flight %s: want a number of hosts from 1 to %d", quote(text), maxHosts)
 	}
 	return a.N, nil
 }

@@ -14,9 +14,7 @@ func Rebuild(spec Spec, reports []Event, at Time) State {
 	answered := make(map[string]bool, len(reports))
 	for _, e := range reports {
 		answered[e.Host] = true
-		if e.Type >= Reported {
-			s.fact(e)
-		}
+		s.fact(e)
 		if e.Type == Released {
 			ending = e.Ending
 		}

@@ -177,7 +177,7 @@ func (p *player) events(words []string) []Event {
 		return []Event{{Type: Tick, At: p.at}}
 	}
 	var hosts []string
-	for p.state.host(words[0]) != nil || words[0] == "all" {
+	for p.state.Host(words[0]) != nil || words[0] == "all" {
 		hosts = append(hosts, words[0])
 		words = words[1:]
 	}

@@ -211,10 +211,7 @@ func (s *State) targets() []HostState { return s.Hosts[:len(s.Spec.Plan.Targets)
 
 // Host is a host by its name, nil when the rollout has none of it. It is not to be
 // changed.
-func (s *State) Host(name string) *HostState { return s.host(name) }
-
-// host is the host with a name, or nil.
-func (s *State) host(name string) *HostState {
+func (s *State) Host(name string) *HostState {
 	if i, ok := s.index[name]; ok {
 		return &s.Hosts[i]
 	}

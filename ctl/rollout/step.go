@@ -3,6 +3,7 @@ package rollout
 import (
 	"cmp"
 	"errors"
+	"slices"
 	"strings"
 )
 
@@ -35,7 +36,7 @@ func Step(old State, e Event) (State, error) {
 // knows says that a report only repeats the one before, as every second one does: all
 // that is under way on a host hears of it. What is due by now, a Tick tells.
 func (s *State) knows(e Event) bool {
-	h := s.host(e.Host)
+	h := s.Host(e.Host)
 	if h == nil || e.Type != Reported || h.Lost || h.Forgiven || e.Control.Revision > h.Heard {
 		return false
 	}
@@ -106,7 +107,7 @@ func (s *State) fact(e Event) {
 		s.tick(e.At)
 		return
 	}
-	h := s.host(e.Host)
+	h := s.Host(e.Host)
 	if h == nil {
 		return
 	}
@@ -150,7 +151,7 @@ func (s *State) settle(at Time) bool {
 	case Undoing:
 		return s.back()
 	case Closing:
-		return s.closed()
+		s.closed()
 	}
 	return false
 }
@@ -182,12 +183,8 @@ func (s *State) close(e Ending, why string) {
 }
 
 // closed ends the rollout once nobody is left to be told.
-func (s *State) closed() bool {
-	for i := range s.Hosts {
-		if s.Hosts[i].Asked && !s.Hosts[i].Lost {
-			return false
-		}
+func (s *State) closed() {
+	if !slices.ContainsFunc(s.Hosts, func(h HostState) bool { return h.Asked && !h.Lost }) {
+		s.Phase = Ended
 	}
-	s.Phase = Ended
-	return false
 }

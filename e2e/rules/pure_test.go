@@ -15,16 +15,17 @@ var pure = []struct {
 	dir string
 	own []string // packages of this module that it may import
 }{
-	{dir: "agent/internal/access", own: []string{module + "/internal/identity"}},
+	{dir: "agent/internal/access", own: []string{module + "/agent/internal/service", module + "/internal/identity"}},
 	{dir: "agent/internal/claim", own: []string{module + "/agent/internal/lifecycle", module + "/agent/internal/service"}},
 	{dir: "agent/internal/lifecycle"},
 	{dir: "ctl/rollout"},
 	{dir: "agent/internal/service", own: []string{module + "/internal/handover"}},
-	{dir: "ctl/internal/inventory", own: []string{module + "/ctl/internal/strict", module + "/internal/identity"}},
+	{dir: "ctl/internal/inventory", own: []string{module + "/ctl/internal/strict", module + "/internal/identity", module + "/internal/label"}},
 	{dir: "internal/chain"},
-	{dir: "agent/internal/signatures", own: []string{module + "/internal/statement"}},
+	{dir: "agent/internal/signatures", own: []string{module + "/agent/internal/service", module + "/internal/statement"}},
 	{dir: "internal/handover"},
 	{dir: "internal/identity"},
+	{dir: "internal/label"},
 	{dir: "internal/link"},
 	{dir: "internal/statement"},
 	{dir: "agent/internal/steer", own: []string{module + "/agent/internal/service"}},

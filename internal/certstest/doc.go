@@ -1,4 +1,5 @@
 // Package certstest issues certificates for tests, right and wrong ones.
 //
-//   - ca.go: an issuer, and what it issues
+//   - issuer.go: an issuer, and what it issues
+//   - ca.go: one that belongs to a test
 package certstest

@@ -2,10 +2,10 @@ package access
 
 import (
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 
+	"github.com/gracefleet/gracefleet/agent/internal/service"
 	"github.com/gracefleet/gracefleet/internal/identity"
 )
 
@@ -38,11 +38,8 @@ func (g Grant) permits(p Permission) bool {
 	return slices.Contains(g.May, p) || slices.Contains(g.May, Admin)
 }
 
-func (g Grant) covers(service string) bool {
-	return len(g.Services) == 0 || slices.ContainsFunc(g.Services, func(glob string) bool {
-		ok, err := path.Match(glob, service)
-		return ok && err == nil
-	})
+func (g Grant) covers(name string) bool {
+	return len(g.Services) == 0 || service.Matches(g.Services, name)
 }
 
 // Allow says whether a permission is granted for a service.

@@ -4,10 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"path"
 	"slices"
 	"strings"
 
+	"github.com/gracefleet/gracefleet/agent/internal/service"
 	"github.com/gracefleet/gracefleet/internal/identity"
 )
 
@@ -101,8 +101,8 @@ func validateRole(name string, r Role) error {
 		}
 	}
 	for _, glob := range r.Services {
-		if _, err := path.Match(glob, ""); err != nil || glob == "" {
-			fail("services: %q is no pattern: use a name, or * and ? in one", glob)
+		if err := service.CheckGlob(glob); err != nil {
+			fail("services: %w", err)
 		}
 	}
 	for _, selector := range r.Hosts {

@@ -59,13 +59,16 @@ func (b Book) All() []Claim {
 	return out
 }
 
-// MayClaim refuses a request that somebody else's claim or lease stands against.
+// MayClaim refuses a request that somebody else's claim or lease stands against, or one
+// that calls something else by the name of a rollout that the book has.
 func (b Book) MayClaim(a Ask) error {
-	c := b.Held
-	switch {
+	if c := b.Held; c != nil && c.Rollout != a.Rollout {
+		return claimed(c)
+	}
+	switch c := b.Find(a.Rollout); {
 	case c == nil:
 		return nil
-	case c.Rollout != a.Rollout, a.SpecHash != c.SpecHash:
+	case c.SpecHash != a.SpecHash:
 		return claimed(c)
 	case c.Leased && c.Driver != a.Driver && !a.TakeOver:
 		return driven(c, a.LeaseEnd)

@@ -32,6 +32,10 @@ func claimedBy(t *testing.T, b Book, a Ask) Book {
 func TestWhoMayClaim(t *testing.T) {
 	held := claimedBy(t, Book{}, ask("r1", "ci"))
 	free := held.LeaseEnded()
+	past, err := held.Release(Driver{"r1", 1}, "succeeded", noon)
+	if err != nil {
+		t.Fatal(err)
+	}
 	taking := ask("r1", "eve")
 	taking.TakeOver = true
 	other := ask("r1", "ci")
@@ -51,6 +55,8 @@ func TestWhoMayClaim(t *testing.T) {
 		"another rollout":                    {held, ask("r2", "ci"), ErrClaimed, 0},
 		"another rollout, after the lease":   {free, ask("r2", "ci"), ErrClaimed, 0},
 		"the same name for something else":   {held, other, ErrClaimed, 0},
+		"one that was given up":              {past, ask("r1", "eve"), nil, 2},
+		"its name for something else":        {past, other, ErrClaimed, 0},
 		"the first, where the epoch is high": {Book{Epoch: 7}, ask("r1", "ci"), nil, 8},
 	} {
 		t.Run(name, func(t *testing.T) {

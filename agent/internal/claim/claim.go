@@ -74,7 +74,7 @@ type Claim struct {
 	Ending      string    `json:"ending,omitempty"` // in its driver's word
 
 	// Epoch is that of the latest lease, Driver who has it, or had, and Leased whether
-	// it was over when this was written.
+	// it lasted when this was written.
 	Epoch  int64         `json:"epoch"`
 	Driver string        `json:"driver"`
 	Lease  time.Duration `json:"lease"`

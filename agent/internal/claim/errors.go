@@ -37,8 +37,12 @@ func (b Book) Refused() error {
 
 func claimed(c *Claim) error {
 	since := c.ClaimedAt.Format(time.RFC3339)
+	how := fmt.Sprintf("driven by %s, since %s: wait until it ends, or end it with gracectl rollout abort", c.Driver, since)
+	if c.Released() {
+		how = "which has ended, did something else: give this one another id"
+	}
 	return &refusal{
-		fmt.Errorf("%w: rollout %s of %s, driven by %s, since %s: wait until it ends, or end it with gracectl rollout abort", ErrClaimed, c.Rollout, c.Actor, c.Driver, since),
+		fmt.Errorf("%w: rollout %s of %s, %s", ErrClaimed, c.Rollout, c.Actor, how),
 		map[string]string{"rollout": c.Rollout, "spec_hash": c.SpecHash, "driver": c.Driver, "actor": c.Actor, "time": since},
 	}
 }

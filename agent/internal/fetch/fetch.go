@@ -10,6 +10,7 @@ import (
 
 	"github.com/gracefleet/gracefleet/agent/internal/store"
 	"github.com/gracefleet/gracefleet/internal/link"
+	"github.com/gracefleet/gracefleet/internal/pause"
 )
 
 const (
@@ -136,20 +137,9 @@ func (t *transfer) run(ctx context.Context) error {
 		if failures++; failures == maxFailures {
 			return err
 		}
-		if err := pause(ctx, firstPause<<(failures-1)); err != nil {
+		if err := pause.For(ctx, firstPause<<(failures-1)); err != nil {
 			return err
 		}
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }
 

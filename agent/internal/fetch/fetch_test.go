@@ -310,10 +310,10 @@ func TestFetchOfAnotherSize(t *testing.T) {
 	}
 }
 
-func TestSilence(t *testing.T) {
-	content := script()
-	over := make(chan struct{})
-	w := newWorld(t, func(out http.ResponseWriter, in *http.Request) {
+// stops answers with the first 500,000 bytes and then says nothing, unless it is asked
+// for the rest.
+func stops(content []byte, over <-chan struct{}) http.HandlerFunc {
+	return func(out http.ResponseWriter, in *http.Request) {
 		if in.Header.Get("Range") != "" {
 			serve(content)(out, in)
 			return
@@ -322,7 +322,13 @@ func TestSilence(t *testing.T) {
 		_, _ = out.Write(content[:500_000])
 		out.(http.Flusher).Flush()
 		<-over
-	})
+	}
+}
+
+func TestSilence(t *testing.T) {
+	content := script()
+	over := make(chan struct{})
+	w := newWorld(t, stops(content, over))
 	defer close(over)
 	w.fetcher.patience = 200 * time.Millisecond
 	if _, err := w.fetch(w.order(digestOf(content))); err != nil {
@@ -347,16 +353,7 @@ func TestSilenceBeforeTheHeaders(t *testing.T) {
 func TestFetchIsGivenUp(t *testing.T) {
 	content := script()
 	over := make(chan struct{})
-	w := newWorld(t, func(out http.ResponseWriter, in *http.Request) {
-		if in.Header.Get("Range") != "" {
-			serve(content)(out, in)
-			return
-		}
-		out.Header().Set("Content-Length", fmt.Sprint(total))
-		_, _ = out.Write(content[:500_000])
-		out.(http.Flusher).Flush()
-		<-over
-	})
+	w := newWorld(t, stops(content, over))
 	defer close(over)
 	why := errors.New("the caller has gone")
 	ctx, cancel := context.WithCancelCause(t.Context())

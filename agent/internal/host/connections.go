@@ -12,6 +12,7 @@ import (
 	"github.com/gracefleet/gracefleet/agent/internal/shim"
 	"github.com/gracefleet/gracefleet/agent/internal/socket"
 	"github.com/gracefleet/gracefleet/agent/internal/supervisor"
+	"github.com/gracefleet/gracefleet/internal/pause"
 )
 
 // Quiesce waits until nothing more reaches the slot.
@@ -30,7 +31,7 @@ func (s *slot) Handshaken(ctx context.Context) error {
 		if err != nil || n == 0 {
 			return err
 		}
-		if err := pause(ctx, handshakePoll); err != nil {
+		if err := pause.For(ctx, handshakePoll); err != nil {
 			return err
 		}
 	}
@@ -38,17 +39,6 @@ func (s *slot) Handshaken(ctx context.Context) error {
 
 // handshakePoll: the kernel has no event for the end of a handshake.
 const handshakePoll = 20 * time.Millisecond
-
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
 
 // Queued counts what waits in the slot's queues.
 func (s *slot) Queued(context.Context) (int, error) {
@@ -141,7 +131,7 @@ func (s *slot) Arrivals(ctx context.Context, fn func(int)) error {
 			told = now
 			fn(now)
 		}
-		if err := pause(ctx, arrivalsEvery); err != nil {
+		if err := pause.For(ctx, arrivalsEvery); err != nil {
 			return err
 		}
 	}

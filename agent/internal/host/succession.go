@@ -14,6 +14,7 @@ import (
 	"github.com/gracefleet/gracefleet/agent/internal/socket"
 	"github.com/gracefleet/gracefleet/agent/internal/supervisor"
 	"github.com/gracefleet/gracefleet/agent/internal/systemd"
+	"github.com/gracefleet/gracefleet/internal/pause"
 )
 
 // Holders are those who would have a place in the groups after the slot is closed:
@@ -80,7 +81,7 @@ func (s *slot) Successor(ctx context.Context) (supervisor.External, bool) {
 			x.PID = u.PID
 			return x, s.inherit(ctx, &x) == nil
 		}
-		if pause(ctx, handedOverPoll) != nil {
+		if pause.For(ctx, handedOverPoll) != nil {
 			return x, false
 		}
 	}

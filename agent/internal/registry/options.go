@@ -12,6 +12,8 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+
+	"github.com/gracefleet/gracefleet/internal/label"
 )
 
 // Options are where and how a host is registered, as its administrator writes them.
@@ -49,13 +51,7 @@ const (
 	maxMembers = 32
 )
 
-// What inventories take. A host with anything else would spoil one for all.
-var (
-	labelForm  = regexp.MustCompile(`\A[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?\z`)
-	valueForm  = regexp.MustCompile(`\A[A-Za-z0-9._:/@+-]{0,128}\z`)
-	prefixForm = regexp.MustCompile(`\A(/[A-Za-z0-9._-]+)+/?\z`)
-	reserved   = []string{"name", "group"}
-)
+var prefixForm = regexp.MustCompile(`\A(/[A-Za-z0-9._-]+)+/?\z`)
 
 // Entry is what is registered, and where.
 type Entry struct {
@@ -130,14 +126,14 @@ func (o Options) check() error {
 	case len(o.Labels) > maxLabels:
 		return fmt.Errorf("labels: %d of them: at most %d", len(o.Labels), maxLabels)
 	}
-	for label, value := range o.Labels {
+	for key, value := range o.Labels {
 		switch {
-		case slices.Contains(reserved, label):
-			return fmt.Errorf("labels: every host has a %s by itself: call it otherwise", label)
-		case !labelForm.MatchString(label):
-			return fmt.Errorf("labels: %q is none: use 1 to 63 letters and digits, and . _ - / between them", label)
-		case !valueForm.MatchString(value):
-			return fmt.Errorf("labels: %s: %q: use up to 128 letters, digits and . _ - : / @ +", label, value)
+		case label.Reserved(key):
+			return fmt.Errorf("labels: every host has a %s by itself: call it otherwise", key)
+		case !label.ValidKey(key):
+			return fmt.Errorf("labels: %q is none: use 1 to 63 letters and digits, and . _ - / between them", key)
+		case !label.ValidValue(value):
+			return fmt.Errorf("labels: %s: %q: use up to 128 letters, digits and . _ - : / @ +", key, value)
 		}
 	}
 	return nil

@@ -40,9 +40,7 @@ func (a *artifactService) UploadArtifact(stream uploadStream) error {
 		return err
 	}
 	defer over()
-	upload, committed, err := a.store.BeginUpload(h.GetDigest(), h.GetSizeBytes(), store.UploadOptions{
-		Name: h.GetFileName(), Labels: storedLabels(h), Data: h.GetData(), Tree: h.GetTree(), InUse: a.inUse,
-	})
+	upload, committed, err := a.store.BeginUpload(h.GetDigest(), h.GetSizeBytes(), a.options(h))
 	if err != nil {
 		return err
 	}
@@ -76,24 +74,26 @@ func receiveHeader(stream uploadStream) (*pb.UploadHeader, error) {
 	c.failed("header.digest", service.CheckDigest(h.GetDigest()))
 	c.that(h.GetOffset() >= 0 && h.GetOffset() <= max(h.GetSizeBytes(), 0), "header.offset", "is not within the artifact")
 	c.encoding(h)
-	c.that(!h.GetData() || !h.GetTree(), "header.tree", "it is either data or a tree")
-	c.naming("header.", h)
+	c.description("header.", h)
 	return h, c.err()
 }
 
-// naming is what is told of an artifact, whichever way it comes.
-type naming interface {
+// description is what is told of an artifact, whichever way it comes.
+type description interface {
 	GetFileName() string
 	GetVersion() string
 	GetLabels() map[string]string
+	GetData() bool
+	GetTree() bool
 }
 
-// naming checks it; prefix is that of the fields.
-func (c *checker) naming(prefix string, n naming) {
-	c.text(prefix+"file_name", n.GetFileName(), maxText)
-	c.text(prefix+"version", n.GetVersion(), maxText)
-	c.that(len(n.GetLabels()) <= maxLabels, prefix+"labels", "at most 64")
-	for k, v := range n.GetLabels() {
+// description checks it; prefix is that of the fields.
+func (c *checker) description(prefix string, d description) {
+	c.that(!d.GetData() || !d.GetTree(), prefix+"tree", "it is either data or a tree")
+	c.text(prefix+"file_name", d.GetFileName(), maxText)
+	c.text(prefix+"version", d.GetVersion(), maxText)
+	c.that(len(d.GetLabels()) <= maxLabels, prefix+"labels", "at most 64")
+	for k, v := range d.GetLabels() {
 		field := prefix + "labels." + clean(k, 64)
 		c.that(k != "" && k != service.VersionLabel, field, "the name is empty or reserved")
 		c.text(field, k, maxText)
@@ -158,14 +158,14 @@ func committedMetadata(committed int64) map[string]string {
 	return map[string]string{api.MetadataCommittedBytes: strconv.FormatInt(committed, 10)}
 }
 
-// storedLabels are the labels with the version among them.
-func storedLabels(h naming) map[string]string {
+// options are what is told, for the store; the version is among the labels.
+func (a *artifactService) options(d description) store.UploadOptions {
 	labels := map[string]string{}
-	maps.Copy(labels, h.GetLabels())
-	if h.GetVersion() != "" {
-		labels[service.VersionLabel] = h.GetVersion()
+	maps.Copy(labels, d.GetLabels())
+	if d.GetVersion() != "" {
+		labels[service.VersionLabel] = d.GetVersion()
 	}
-	return labels
+	return store.UploadOptions{Name: d.GetFileName(), Labels: labels, Data: d.GetData(), Tree: d.GetTree(), InUse: a.inUse}
 }
 
 func (a *artifactService) message(x store.Artifact) *pb.Artifact {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -12,7 +13,6 @@ import (
 
 	"github.com/gracefleet/gracefleet/agent/internal/fetch"
 	"github.com/gracefleet/gracefleet/agent/internal/service"
-	"github.com/gracefleet/gracefleet/agent/internal/store"
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
 	"github.com/gracefleet/gracefleet/internal/identity"
 	"github.com/gracefleet/gracefleet/internal/link"
@@ -107,13 +107,8 @@ func (a *artifactService) order(r *pb.FetchArtifactRequest) (fetch.Order, error)
 		c.failed("url", err)
 	}
 	c.that(r.GetSizeBytes() >= 0, "size_bytes", "is negative")
-	c.that(!r.GetData() || !r.GetTree(), "tree", "it is either data or a tree")
-	c.naming("", r)
-	name := r.GetFileName()
-	if name == "" && seed == nil {
-		name = from.Name()
-	}
-	return fetch.Order{Digest: r.GetDigest(), Size: r.GetSizeBytes(), From: from, Seed: seed, Options: store.UploadOptions{
-		Name: name, Labels: storedLabels(r), Data: r.GetData(), Tree: r.GetTree(), InUse: a.inUse,
-	}}, c.err()
+	c.description("", r)
+	options := a.options(r)
+	options.Name = cmp.Or(options.Name, from.Name())
+	return fetch.Order{Digest: r.GetDigest(), Size: r.GetSizeBytes(), From: from, Seed: seed, Options: options}, c.err()
 }

@@ -62,7 +62,8 @@ const (
 	// Readers of the audit record: each has all of its files open.
 	maxAuditReaders          = 32
 	maxAuditReadersPerCaller = 8
-	// Lines in the log on callers that were turned away.
+	// Lines in the log on callers that were turned away, those of the network apart from
+	// those of the local socket, which it must not silence.
 	refusalLinesPerSecond = 1
 	refusalLinesAtOnce    = 20
 	// stopTimeout is how long calls under way may go on once the agent stops.

@@ -8,6 +8,8 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/time/rate"
+
+	"github.com/gracefleet/gracefleet/internal/pause"
 )
 
 // pacedConn is read from no faster than its caller may send frames. A stream that
@@ -62,12 +64,7 @@ func (p *pacedConn) Read(b []byte) (int, error) {
 	if wait == 0 || err != nil {
 		return n, err
 	}
-	t := time.NewTimer(wait)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-p.closed.Done():
-	}
+	_ = pause.For(p.closed, wait)
 	return n, nil
 }
 

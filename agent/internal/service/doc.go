@@ -6,7 +6,7 @@
 //
 //   - spec.go: the specification and its parts
 //   - address.go: listen addresses, when two are equal, when they overlap
-//   - name.go: what a service may be called
+//   - name.go: what a service may be called, and patterns of that
 //   - artifact.go: the two forms of an artifact
 //   - signal.go: signals that end a program gracefully
 //   - defaults.go: what an unset key means

@@ -2,7 +2,9 @@ package service
 
 import (
 	"fmt"
+	"path"
 	"regexp"
+	"slices"
 	"sync"
 )
 
@@ -23,6 +25,22 @@ func CheckName(s string) error {
 		return fmt.Errorf("name %q: use a-z, 0-9, and . _ - between them", s)
 	}
 	return nil
+}
+
+// CheckGlob says whether a text is a pattern of names, as path.Match has them.
+func CheckGlob(glob string) error {
+	if _, err := path.Match(glob, ""); err != nil || glob == "" {
+		return fmt.Errorf("%q is no pattern: use a name, or * and ? in one", glob)
+	}
+	return nil
+}
+
+// Matches says whether a name is meant by one of the globs.
+func Matches(globs []string, name string) bool {
+	return slices.ContainsFunc(globs, func(glob string) bool {
+		ok, err := path.Match(glob, name)
+		return ok && err == nil
+	})
 }
 
 // lazily compiles an expression at its first use: processes that check nothing,

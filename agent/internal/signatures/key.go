@@ -7,6 +7,7 @@ import (
 
 	"aead.dev/minisign"
 
+	"github.com/gracefleet/gracefleet/agent/internal/service"
 	"github.com/gracefleet/gracefleet/internal/statement"
 )
 
@@ -43,9 +44,9 @@ func (k Key) read() (trusted, error) {
 }
 
 // counts says whether the key may sign for a service at a time.
-func (t trusted) counts(service string, at time.Time) error {
+func (t trusted) counts(name string, at time.Time) error {
 	switch {
-	case len(t.services) > 0 && !matches(t.services, service):
+	case len(t.services) > 0 && !service.Matches(t.services, name):
 		return &statement.Refusal{Part: "key", Reason: fmt.Sprintf("signing_keys in graced.yaml has the key %s for other services", t.id())}
 	case !t.notAfter.IsZero() && at.After(t.notAfter):
 		return &statement.Refusal{Part: "key", Reason: fmt.Sprintf("by signing_keys in graced.yaml the key %s has not counted since %s", t.id(), t.notAfter.Format(time.RFC3339))}

@@ -3,9 +3,8 @@ package signatures
 import (
 	"errors"
 	"fmt"
-	"path"
-	"slices"
 
+	"github.com/gracefleet/gracefleet/agent/internal/service"
 	"github.com/gracefleet/gracefleet/internal/statement"
 )
 
@@ -37,7 +36,7 @@ func New(require []string, keys []Key, platform string) (*Policy, error) {
 }
 
 // Required says whether a service runs signed artifacts alone.
-func (p *Policy) Required(service string) bool { return matches(p.require, service) }
+func (p *Policy) Required(name string) bool { return service.Matches(p.require, name) }
 
 // Verify says whether a file is a statement that allows a service to run an
 // artifact on this host, signed by a key that counts. An error is a
@@ -72,17 +71,10 @@ func (p *Policy) signer(signed statement.Signed, use statement.Use) error {
 	return refused
 }
 
-func matches(globs []string, service string) bool {
-	return slices.ContainsFunc(globs, func(glob string) bool {
-		ok, err := path.Match(glob, service)
-		return ok && err == nil
-	})
-}
-
 func checkGlobs(key string, globs []string) error {
 	for _, glob := range globs {
-		if _, err := path.Match(glob, ""); err != nil || glob == "" {
-			return fmt.Errorf("%s: %q is no pattern: use a name, or * and ? in one", key, glob)
+		if err := service.CheckGlob(glob); err != nil {
+			return fmt.Errorf("%s: %w", key, err)
 		}
 	}
 	return nil

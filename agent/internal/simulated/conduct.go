@@ -8,8 +8,7 @@ type Conduct struct {
 	Ready time.Duration
 	// Drain is how long the connections of a generation last that gets no new ones.
 	Drain time.Duration
-	// Fate is what becomes of a program; nil lets all serve. It is called from any
-	// goroutine.
+	// Fate is what becomes of a program. It is called from any goroutine.
 	Fate func(artifact string) Fate
 }
 
@@ -22,10 +21,3 @@ const (
 	Fails              // it exits with status 1 instead of becoming ready
 	Hangs              // it never becomes ready
 )
-
-func (c Conduct) fate(artifact string) Fate {
-	if c.Fate == nil {
-		return Serves
-	}
-	return c.Fate(artifact)
-}

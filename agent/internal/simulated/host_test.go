@@ -3,6 +3,7 @@ package simulated
 import (
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -26,7 +27,7 @@ func fated(t *testing.T) *supervisor.Supervisor {
 	t.Cleanup(func() { end(t, s) })
 	spec := spectest.Minimal()
 	spec.Artifact = "host:/serves"
-	spec.Readiness = service.Readiness{Timeout: 50 * time.Millisecond, Probe: service.Probe{Notify: true}}
+	spec.Readiness = service.Readiness{Timeout: time.Minute, Probe: service.Probe{Notify: true}}
 	spec.Upgrade.Soak = 10 * time.Millisecond
 	if _, err := s.Apply(t.Context(), supervisor.ApplyRequest{Spec: spec}); err != nil {
 		t.Fatal(err)
@@ -60,26 +61,29 @@ func upgrade(t *testing.T, s *supervisor.Supervisor, artifact string) supervisor
 }
 
 func TestAProgramThatServesIsPromotedAndTheOldOneDrains(t *testing.T) {
-	s := fated(t)
-	if got := upgrade(t, s, "host:/serves-too").Upgrade; got.State != lifecycle.UpgradeSucceeded {
-		t.Fatalf("%v: %s", got.State, got.Message)
-	}
-	st := await(t, s, func(st supervisor.Status) bool { return st.Generations[1].State.Ended() })
-	if old := st.Generations[1]; old.Number != 1 || old.Exit == nil || old.Exit.Code != 0 || old.Exit.Signal != 0 || old.Drain != nil && old.Drain.Forced > 0 {
-		t.Errorf("the old generation did not end by itself: %+v", old)
-	}
-	if active := st.Generations[0]; st.Active != 2 || active.Connections == nil || *active.Connections != 1 {
-		t.Errorf("generation %d is active: %+v", st.Active, active)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		s := fated(t)
+		if got := upgrade(t, s, "host:/serves-too").Upgrade; got.State != lifecycle.UpgradeSucceeded {
+			t.Fatalf("%v: %s", got.State, got.Message)
+		}
+		st := await(t, s, func(st supervisor.Status) bool { return st.Generations[1].State.Ended() })
+		if old := st.Generations[1]; old.Number != 1 || old.Exit == nil || old.Exit.Code != 0 || old.Exit.Signal != 0 || old.Drain != nil && old.Drain.Forced > 0 {
+			t.Errorf("the old generation did not end by itself: %+v", old)
+		}
+		if active := st.Generations[0]; st.Active != 2 || active.Connections == nil || *active.Connections != 1 {
+			t.Errorf("generation %d is active: %+v", st.Active, active)
+		}
+	})
 }
 
 func TestAProgramThatFailsOrHangsIsTurnedAway(t *testing.T) {
 	for artifact, reason := range map[string]lifecycle.Reason{"host:/fails": lifecycle.ReasonExitedEarly, "host:/hangs": lifecycle.ReasonReadyTimeout} {
-		s := fated(t)
-		st := upgrade(t, s, artifact)
-		if st.Upgrade.State != lifecycle.UpgradeFailed || st.Upgrade.Reason != reason || st.Active != 1 {
-			t.Errorf("%s: %v, %v: %s; generation %d is active", artifact, st.Upgrade.State, st.Upgrade.Reason, st.Upgrade.Message, st.Active)
-		}
+		synctest.Test(t, func(t *testing.T) {
+			st := upgrade(t, fated(t), artifact)
+			if st.Upgrade.State != lifecycle.UpgradeFailed || st.Upgrade.Reason != reason || st.Active != 1 {
+				t.Errorf("%s: %v, %v: %s; generation %d is active", artifact, st.Upgrade.State, st.Upgrade.Reason, st.Upgrade.Message, st.Active)
+			}
+		})
 	}
 }
 

@@ -26,7 +26,7 @@ func start(h *Host, l supervisor.Launch) *program {
 		number: l.Instance, generation: l.Generation, pid: h.pid(), startedAt: time.Now(),
 		ready: make(chan struct{}), ended: make(chan struct{}),
 	}
-	switch h.conduct.fate(l.Spec.Artifact) {
+	switch h.conduct.Fate(l.Spec.Artifact) {
 	case Serves:
 		p.after(h.conduct.Ready, func() { close(p.ready) })
 	case Fails:

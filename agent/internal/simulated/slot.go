@@ -10,6 +10,7 @@ import (
 
 	"github.com/gracefleet/gracefleet/agent/internal/service"
 	"github.com/gracefleet/gracefleet/agent/internal/supervisor"
+	"github.com/gracefleet/gracefleet/internal/pause"
 )
 
 // slot is an open slot. It has one connection while it has weight, and for the time
@@ -173,12 +174,8 @@ func (s *slot) WatchCount(ctx context.Context, fn func(supervisor.Count)) error 
 		if left := s.left(); left > 0 {
 			wait = min(left, recount)
 		}
-		next := time.NewTimer(wait)
-		select {
-		case <-next.C:
-		case <-ctx.Done():
-			next.Stop()
-			return context.Cause(ctx)
+		if err := pause.For(ctx, wait); err != nil {
+			return err
 		}
 	}
 }

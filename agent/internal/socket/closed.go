@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/gracefleet/gracefleet/agent/internal/listen"
 	"github.com/gracefleet/gracefleet/agent/internal/service"
@@ -25,19 +26,15 @@ func Close(ctx context.Context, targets []Target) error {
 		t.File.Close()
 	}
 	err := poll(ctx, func() (bool, error) {
-		still := map[uint64]service.Address{}
 		for c, a := range left {
 			listeners, err := Listeners(ctx, a)
 			if err != nil {
 				return false, err
 			}
-			for _, l := range listeners {
-				if l.Cookie == c {
-					still[c] = a
-				}
+			if !slices.ContainsFunc(listeners, func(l Listener) bool { return l.Cookie == c }) {
+				delete(left, c)
 			}
 		}
-		left = still
 		return len(left) == 0, nil
 	})
 	for _, a := range left {

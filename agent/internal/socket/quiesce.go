@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gracefleet/gracefleet/agent/internal/service"
+	"github.com/gracefleet/gracefleet/internal/pause"
 )
 
 // Target is one socket of a slot at weight 0.
@@ -74,7 +75,7 @@ func emptied(ctx context.Context, t Target) error {
 // attached before; what ended its handshake by then is in a queue. Waiting for an
 // empty list instead would never end under load: other slots share the port.
 func Handshakes(ctx context.Context, targets []Target) (map[uint64]bool, error) {
-	if err := pause(ctx, settle); err != nil {
+	if err := pause.For(ctx, settle); err != nil {
 		return nil, err
 	}
 	return requestSockets(targets)
@@ -156,19 +157,8 @@ func poll(ctx context.Context, done func() (bool, error)) error {
 		if ok || err != nil {
 			return err
 		}
-		if err := pause(ctx, wait); err != nil {
+		if err := pause.For(ctx, wait); err != nil {
 			return err
 		}
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-t.C:
-		return nil
 	}
 }

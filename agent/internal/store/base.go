@@ -16,8 +16,8 @@ import (
 const maxBase = 256 << 20
 
 // Base is a stored artifact that an upload is a difference to; one without bytes is
-// none. It stays readable if
-// the artifact is deleted meanwhile. One goroutine uses it; it must be closed.
+// none. It stays readable if the artifact is deleted meanwhile. One goroutine uses it;
+// it must be closed.
 type Base struct {
 	// Bytes are the file's, mapped and not in the agent's own memory. Should the disk
 	// fail, reading them is a fault; package delta makes an error of that.

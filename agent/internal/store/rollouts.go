@@ -2,7 +2,6 @@ package store
 
 import (
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,8 +11,7 @@ import (
 // WriteRollout keeps the bytes of a rollout, durably, under their digest. Those that
 // are there already, whole, are left as they are.
 func (s *Store) WriteRollout(data []byte) (digest string, err error) {
-	sum := sha256.Sum256(data)
-	h := hex.EncodeToString(sum[:])
+	h := fmt.Sprintf("%x", sha256.Sum256(data))
 	defer s.names.lock("rollout " + h)()
 	if _, err := s.ReadRollout(digestPrefix + h); err == nil {
 		return digestPrefix + h, nil
@@ -38,7 +36,7 @@ func (s *Store) ReadRollout(digest string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("rollout %s: %w", digest, err)
 	}
-	if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) != h {
+	if fmt.Sprintf("%x", sha256.Sum256(data)) != h {
 		return nil, fmt.Errorf("rollout %s: %w: its bytes are damaged", digest, ErrNotFound)
 	}
 	return data, nil

@@ -176,13 +176,12 @@ func (o *owner) goBack(r AdvanceRequest) error {
 	c := o.rec.Rollouts.Held
 	res, err := UpgradeResult{}, o.mayGoBack(c)
 	if err == nil {
-		asked := o.rec.clone()
-		res, err = o.rollback(RollbackRequest{
-			Caller: Caller{Actor: c.Actor, Comment: r.Comment}, Service: o.name, Generation: c.Predecessor, by: &r.Driver,
+		err = o.attempt(func() (err error) {
+			res, err = o.rollback(RollbackRequest{
+				Caller: Caller{Actor: c.Actor, Comment: r.Comment}, Service: o.name, Generation: c.Predecessor, by: &r.Driver,
+			})
+			return err
 		})
-		if err != nil {
-			o.rec = asked
-		}
 	}
 	switch {
 	case err == nil && !res.Unchanged:

@@ -9,11 +9,13 @@
 //   - supervisor.go: all services; restore.go: what a new agent finds
 //   - owner.go: the loop; settle.go: what follows from a state; durable.go: when it is
 //     written, and when it is told
-//   - slots.go: opening and closing slots, one at a time
-//   - run.go, ready.go, watch.go, drain.go, release.go: the effects
+//   - slots.go, close.go: opening and closing slots, one at a time
+//   - effects.go: which effects are under way; run.go, ready.go, watch.go, drain.go,
+//     release.go: what they do
 //   - external.go: programs that somebody else started
 //   - alone.go: what an upgrade without overlap needs beside them
-//   - apply.go, upgrade.go, rollback.go, commands.go: what operators ask for
+//   - apply.go, upgrade.go, rollback.go, commands.go: what operators ask for; begin.go: a
+//     generation that is to begin; explain.go: why something cannot
 //   - admit.go: what may run where signatures are required; floor.go: which releases
 //     are too old
 //   - claim.go: which rollout has a service, and who drives it; refuse.go: who may not;

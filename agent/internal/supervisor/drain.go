@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gracefleet/gracefleet/agent/internal/lifecycle"
+	"github.com/gracefleet/gracefleet/internal/pause"
 )
 
 // holdOffPatience bounds how long the queue of a service that stops is waited for.
@@ -61,7 +62,7 @@ func (o *owner) refuse(e lifecycle.Effect, sl *openSlot) func(context.Context) {
 			return
 		}
 		for runs && slot.Inspect(ctx, false) == nil {
-			if sleep(ctx, letGoPoll) != nil {
+			if pause.For(ctx, letGoPoll) != nil {
 				return
 			}
 		}
@@ -89,7 +90,7 @@ func (o *owner) count(e lifecycle.Effect, sl *openSlot) func(context.Context) {
 		}
 		// A first count walks the kernel's table of all connections, for 1 to 2 ms
 		// of a processor that the new generation's first answers need more.
-		if lifecycle.Phase(e.Step) == lifecycle.Quiescing && sleep(ctx, firstCount) != nil {
+		if lifecycle.Phase(e.Step) == lifecycle.Quiescing && pause.For(ctx, firstCount) != nil {
 			return
 		}
 		idle := newIdleWatch()
@@ -147,7 +148,7 @@ func (w *idleWatch) run(ctx context.Context, o *owner, e lifecycle.Effect, slot 
 				o.post(ctx, func() { o.fact(lifecycle.Event{Type: lifecycle.Idle, Generation: e.Generation}) })
 				return
 			}
-			if sleep(ctx, idlePoll) != nil {
+			if pause.For(ctx, idlePoll) != nil {
 				return
 			}
 		}
@@ -165,7 +166,7 @@ func quiet(ctx context.Context, slot Slot) bool {
 
 // nudge closes connections that are idle, as long as the drain is patient.
 func (o *owner) nudge(ctx context.Context, e lifecycle.Effect, slot Slot, quiet time.Duration) {
-	for sleep(ctx, quiet/2) == nil {
+	for pause.For(ctx, quiet/2) == nil {
 		if _, err := slot.Nudge(ctx, quiet); err != nil && ctx.Err() == nil {
 			o.post(ctx, func() {
 				o.notice(e.Generation, true, fmt.Sprintf("idle connections cannot be closed: %v", err))

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/gracefleet/gracefleet/internal/pause"
 )
 
 // countEvery is how often somebody who watches sees fresh connection counts.
@@ -149,25 +151,31 @@ func (o *owner) watchStatus(ctx context.Context, interval time.Duration, fn func
 		if err := fn(o.fresh(ctx, shareFor), ""); err != nil {
 			return err
 		}
-		if err := sleep(ctx, interval); err != nil {
+		if err := awaitChange(ctx, next, interval); err != nil {
 			return err
 		}
-		tick := time.NewTimer(countEvery)
-		select {
-		case <-next:
-		case <-tick.C:
-		case <-ctx.Done():
-		}
-		tick.Stop()
 		select {
 		case <-o.done:
 			return o.gone(fn)
 		default:
 		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
 	}
+}
+
+// awaitChange returns after a change, or when connections are to be counted anew, but
+// not before the interval is over.
+func awaitChange(ctx context.Context, change <-chan struct{}, interval time.Duration) error {
+	if err := pause.For(ctx, interval); err != nil {
+		return err
+	}
+	tick := time.NewTimer(countEvery)
+	defer tick.Stop()
+	select {
+	case <-change:
+	case <-tick.C:
+	case <-ctx.Done():
+	}
+	return context.Cause(ctx)
 }
 
 func (o *owner) gone(fn func(Status, string) error) error {
@@ -197,7 +205,7 @@ func (s *Supervisor) watchAll(ctx context.Context, interval time.Duration, fn fu
 			}
 		}
 		known = now
-		if err := sleep(ctx, max(interval, countEvery)); err != nil {
+		if err := pause.For(ctx, max(interval, countEvery)); err != nil {
 			return err
 		}
 	}

@@ -99,7 +99,7 @@ func (o *owner) orphan() {
 // orphanSoon is for a state that has yet to settle.
 func (o *owner) orphanSoon() {
 	if c := o.rec.Rollouts.Held; c != nil && !c.Leased {
-		time.AfterFunc(0, func() { o.post(o.ctx, o.orphan) })
+		go o.post(o.ctx, o.orphan)
 	}
 }
 

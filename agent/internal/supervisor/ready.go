@@ -7,6 +7,7 @@ import (
 
 	"github.com/gracefleet/gracefleet/agent/internal/lifecycle"
 	"github.com/gracefleet/gracefleet/agent/internal/service"
+	"github.com/gracefleet/gracefleet/internal/pause"
 )
 
 // Attempts at readiness follow each other closely at first: they decide how soon
@@ -57,7 +58,7 @@ func (o *owner) prove(ctx context.Context, e lifecycle.Effect, slot Slot, p serv
 		o.post(ctx, func() { o.vitals(e.Generation).cause = "the program has not signalled its parent" })
 		return slot.AwaitParentSignal(ctx, e.Instance, dialect)
 	case p.AliveFor > 0:
-		return sleep(ctx, p.AliveFor)
+		return pause.For(ctx, p.AliveFor)
 	}
 	wait := firstAttempt
 	for {
@@ -71,21 +72,10 @@ func (o *owner) prove(ctx context.Context, e lifecycle.Effect, slot Slot, p serv
 			return context.Cause(ctx)
 		}
 		o.post(ctx, func() { o.vitals(e.Generation).cause = err.Error() })
-		if err := sleep(ctx, wait); err != nil {
+		if err := pause.For(ctx, wait); err != nil {
 			return err
 		}
 		wait = min(2*wait, slowAttempt)
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
 }
 

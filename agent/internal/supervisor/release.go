@@ -9,6 +9,7 @@ import (
 
 	"github.com/gracefleet/gracefleet/agent/internal/lifecycle"
 	"github.com/gracefleet/gracefleet/agent/internal/steer"
+	"github.com/gracefleet/gracefleet/internal/pause"
 )
 
 // release closes the slot of an ended generation. It first makes sure that
@@ -127,7 +128,7 @@ func (o *owner) awaitAlone(ctx context.Context, e lifecycle.Effect, slot Slot) e
 				o.notice(e.Generation, true, fmt.Sprintf("its slot stays open, without new connections, until nobody else has its listeners: %s", strings.Join(holders, ", ")))
 			})
 		}
-		if err := sleep(ctx, holdersEvery); err != nil {
+		if err := pause.For(ctx, holdersEvery); err != nil {
 			return err
 		}
 	}

@@ -62,10 +62,10 @@ func (s *Supervisor) Rollouts(ctx context.Context, service string) ([]Rollout, e
 		}
 	}
 	slices.SortStableFunc(out, func(a, b Rollout) int {
-		if a.Released() != b.Released() && a.Released() {
+		switch {
+		case a.Released() && !b.Released():
 			return 1
-		}
-		if a.Released() != b.Released() {
+		case b.Released() && !a.Released():
 			return -1
 		}
 		return cmp.Or(b.ClaimedAt.Compare(a.ClaimedAt), cmp.Compare(a.Service, b.Service))
@@ -148,18 +148,8 @@ func (s *Supervisor) WatchRollout(ctx context.Context, service, rollout string, 
 			}
 			last = r
 		}
-		if err := sleep(ctx, interval); err != nil {
+		if err := awaitChange(ctx, next, interval); err != nil {
 			return err
-		}
-		tick := time.NewTimer(countEvery)
-		select {
-		case <-next:
-		case <-tick.C:
-		case <-ctx.Done():
-		}
-		tick.Stop()
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
 		}
 	}
 }

@@ -37,7 +37,7 @@ type Supervisor struct {
 
 	freezing sync.Mutex // changes of frozen
 	frozen   atomic.Pointer[Freeze]
-	// order serialises declarations, so that two cannot claim one address.
+	// declare serialises declarations, so that two cannot claim one address.
 	declare sync.Mutex
 }
 

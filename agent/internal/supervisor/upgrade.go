@@ -2,139 +2,12 @@ package supervisor
 
 import (
 	"context"
-	"crypto/rand"
-	"errors"
 	"fmt"
 	"strings"
 
-	"github.com/gracefleet/gracefleet/agent/internal/claim"
 	"github.com/gracefleet/gracefleet/agent/internal/lifecycle"
 	"github.com/gracefleet/gracefleet/agent/internal/service"
 )
-
-// begin is an upgrade to start.
-type begin struct {
-	Caller
-	kind    lifecycle.Kind
-	spec    service.Spec
-	version string
-	plan    *lifecycle.Plan // instead of the specification's
-	target  int             // generation that a rollback restores
-	record  bool            // record the specification once promoted
-	body    string          // digest of the request
-	admission
-	by *claim.Driver // of the rollout that asks; nil for an operator
-	// external is the running program that is adopted.
-	external *External
-}
-
-// begin starts an upgrade. It runs inside attempt.
-func (o *owner) begin(b begin) (Upgrade, error) {
-	plan := planOf(b.spec)
-	if b.plan != nil {
-		plan = *b.plan
-	}
-	if b.kind == lifecycle.KindCreate || b.kind == lifecycle.KindRollback || b.kind == lifecycle.KindAdopt {
-		plan = lifecycle.Plan{}
-	}
-	id := newID()
-	number := o.rec.State.LastNumber + 1
-	up := pastUpgrade{
-		Upgrade: lifecycle.Upgrade{ID: id}, Artifact: b.spec.Artifact, Version: b.version,
-		Actor: b.Actor, Comment: b.Comment, RequestID: b.RequestID, CreatedAt: o.wall(),
-		Release: b.Release, BreakGlass: b.brokeGlass,
-	}
-	if b.record {
-		up.Record = &b.spec
-	}
-	if b.by != nil {
-		up.Rollout = b.by.Rollout
-		o.rec.Rollouts = o.rec.Rollouts.Begun(id, o.activeNumber(), o.wall())
-	}
-	o.rec.Upgrades = append(o.rec.Upgrades, up)
-	if !o.rec.State.Revivable(b.target) { // else there is no new generation
-		o.rec.Generations = append(o.rec.Generations, pastGeneration{
-			Number: number, State: lifecycle.Starting, Artifact: b.spec.Artifact,
-			Version: b.version, Spec: &b.spec, CreatedAt: o.wall(), RollbackOf: b.target, External: b.external,
-			Release: b.Release,
-		})
-	}
-	o.remember(b.RequestID, b.body, id)
-	in := SlotIntent{Service: o.name, Slot: o.rec.State.LastSlot + 1, Generation: number, Spec: b.spec}
-	if !o.rec.State.Upgrading() && b.external == nil {
-		o.host.Prepare(in)
-	}
-	err := o.command(lifecycle.Event{Type: lifecycle.Begin, ID: id, Kind: b.kind, Plan: plan, Policy: policyOf(b.spec), Target: b.target})
-	if err != nil || o.rec.State.LastNumber < number {
-		o.host.Discard(in)
-		o.spare = 0
-	}
-	if err != nil {
-		return Upgrade{}, o.explain(err)
-	}
-	return o.showUpgrade(o.rec.upgrade(id)), nil
-}
-
-// activeNumber is the active generation's; 0 when there is none.
-func (o *owner) activeNumber() int {
-	if a := o.rec.State.Active(); a != nil {
-		return a.Number
-	}
-	return 0
-}
-
-func newID() string { return strings.ToLower(rand.Text()[:12]) }
-
-// explain puts the lifecycle's refusals into an operator's words.
-func (o *owner) explain(err error) error {
-	u := o.rec.State.Upgrade
-	switch {
-	case errors.Is(err, lifecycle.ErrUpgrading):
-		who := ""
-		if p := o.rec.upgrade(u.ID); p != nil && p.Actor != "" {
-			who = " by " + p.Actor
-		}
-		return fmt.Errorf("%w: service %q, upgrade %s%s to generation %d: promote it, abort it, or wait", ErrUpgradeInProgress, o.name, u.ID, who, u.To)
-	case errors.Is(err, lifecycle.ErrNotUpgrading):
-		return fmt.Errorf("%w: service %q has no upgrade in progress%s", ErrWrongState, o.name, o.lastUpgrade())
-	case errors.Is(err, lifecycle.ErrTooMany):
-		return fmt.Errorf("%w: service %q: %s; wait for it, or end it with --force-oldest", ErrTooManyGenerations, o.name, o.oldest())
-	case errors.Is(err, lifecycle.ErrHalted):
-		return fmt.Errorf("%w: service %q is stopped: gracectl start %s", ErrWrongState, o.name, o.name)
-	case errors.Is(err, lifecycle.ErrHasOwn):
-		return fmt.Errorf("%w: service %q: %w: gracectl delete %s, or adopt the program under another name", ErrWrongState, o.name, err, o.name)
-	case errors.Is(err, lifecycle.ErrAdopting), errors.Is(err, lifecycle.ErrNotAlone), errors.Is(err, lifecycle.ErrNotExternal),
-		errors.Is(err, lifecycle.ErrNotReady), errors.Is(err, lifecycle.ErrNoStep), errors.Is(err, lifecycle.ErrRunning),
-		errors.Is(err, lifecycle.ErrClosing), errors.Is(err, lifecycle.ErrNothingToStart), errors.Is(err, lifecycle.ErrNoneDraining):
-		return fmt.Errorf("%w: service %q: %w", ErrWrongState, o.name, err)
-	}
-	return err
-}
-
-func (o *owner) lastUpgrade() string {
-	u := o.rec.State.Upgrade
-	if u == nil {
-		return ""
-	}
-	if u.State == lifecycle.UpgradeSucceeded {
-		return fmt.Sprintf("; the last one was promoted: gracectl rollback %s goes back", o.name)
-	}
-	return "; the last one has ended"
-}
-
-func (o *owner) oldest() string {
-	for _, g := range o.rec.State.Generations {
-		if g.State != lifecycle.Draining {
-			continue
-		}
-		left := "an unknown number of"
-		if v := o.live[g.Number]; v != nil && v.count != nil && v.count.Open >= 0 {
-			left = fmt.Sprint(v.count.Open)
-		}
-		return fmt.Sprintf("%d are alive; the oldest, generation %d, is draining with %s connections", o.rec.State.Live(), g.Number, left)
-	}
-	return fmt.Sprintf("%d are alive", o.rec.State.Live())
-}
 
 // Upgrade starts a new generation.
 func (s *Supervisor) Upgrade(ctx context.Context, r UpgradeRequest) (UpgradeResult, error) {
@@ -261,7 +134,7 @@ func (o *owner) upgrade(r UpgradeRequest, spec service.Spec, version string) (Up
 		return UpgradeResult{}, err
 	}
 	a := o.rec.State.Active()
-	if r.Expected != 0 && (a == nil || a.Number != r.Expected) {
+	if r.Expected != 0 && o.activeNumber() != r.Expected {
 		return UpgradeResult{}, fmt.Errorf("%w: service %q: generation %d was expected", ErrGenerationMismatch, o.name, r.Expected)
 	}
 	if res, done := o.alreadyThere(r, spec); done {
@@ -365,26 +238,6 @@ func (o *owner) overlapsLive(spec service.Spec) error {
 		}
 	}
 	return nil
-}
-
-func (o *owner) wouldBegin(b begin, changes []service.Change, forceOldest bool) (UpgradeResult, error) {
-	if o.rec.State.Upgrading() {
-		return UpgradeResult{}, o.explain(lifecycle.ErrUpgrading)
-	}
-	if limit := b.spec.Drain.MaxGenerations; limit > 0 && o.rec.State.Staying() >= limit && !forceOldest {
-		return UpgradeResult{}, o.explain(lifecycle.ErrTooMany)
-	}
-	u := Upgrade{
-		Service: o.name, State: lifecycle.UpgradeStarting, Kind: b.kind, To: o.rec.State.LastNumber + 1,
-		Artifact: b.spec.Artifact, Version: b.version, RollbackOf: b.target,
-	}
-	if a := o.rec.State.Active(); a != nil {
-		u.From = a.Number
-	}
-	if b.plan != nil {
-		u.Steps = b.plan.Steps
-	}
-	return UpgradeResult{Upgrade: u, Changes: changes}, nil
 }
 
 // makeRoom ends the oldest draining generation when the request allows it.

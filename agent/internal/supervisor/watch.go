@@ -9,6 +9,7 @@ import (
 
 	"github.com/gracefleet/gracefleet/agent/internal/lifecycle"
 	"github.com/gracefleet/gracefleet/agent/internal/service"
+	"github.com/gracefleet/gracefleet/internal/pause"
 )
 
 const (
@@ -53,7 +54,7 @@ func (o *owner) watchArrivals(ctx context.Context, e lifecycle.Effect, slot Slot
 
 func (o *owner) watchCheck(ctx context.Context, e lifecycle.Effect, slot Slot, c service.Check) {
 	failures := 0
-	for sleep(ctx, c.Interval) == nil {
+	for pause.For(ctx, c.Interval) == nil {
 		attempt, cancel := context.WithTimeout(ctx, max(c.Interval, time.Second))
 		err := slot.Probe(attempt, c.Probe, o.steering, e.Generation)
 		cancel()
@@ -87,7 +88,7 @@ func (o *owner) watchSlot(ctx context.Context, e lifecycle.Effect, slot Slot) {
 			o.post(ctx, func() { o.fact(fault(e.Generation, err)) })
 			return
 		}
-		if sleep(ctx, inspectEvery) != nil {
+		if pause.For(ctx, inspectEvery) != nil {
 			return
 		}
 	}
@@ -121,7 +122,7 @@ func (o *owner) oversee(e lifecycle.Effect, sl *openSlot) func(context.Context) 
 		})
 		for slot.AwaitQueued(looking) == nil {
 			look()
-			_ = sleep(looking, overseeEvery)
+			_ = pause.For(looking, overseeEvery)
 		}
 		shut.Wait()
 		if ctx.Err() == nil {

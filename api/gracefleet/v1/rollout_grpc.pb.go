@@ -45,10 +45,10 @@ const (
 type RolloutServiceClient interface {
 	// ClaimRollout gives the service to a rollout, and the lease to a driver; with the
 	// same rollout again, the lease alone. It fails with ABORTED: ROLLOUT_CLAIMED when
-	// another rollout has the service, ROLLOUT_DRIVEN when another driver has a lease
-	// that is not over, UPGRADE_IN_PROGRESS when an upgrade of no rollout is under way;
-	// the metadata names who. With FAILED_PRECONDITION and FROZEN where upgrades are
-	// stopped.
+	// another rollout has the service, or has had the id, ROLLOUT_DRIVEN when another
+	// driver has a lease that is not over, UPGRADE_IN_PROGRESS when an upgrade of no
+	// rollout is under way; the metadata names who. With FAILED_PRECONDITION and FROZEN
+	// where upgrades are stopped.
 	ClaimRollout(ctx context.Context, in *ClaimRolloutRequest, opts ...grpc.CallOption) (*ClaimRolloutResponse, error)
 	// RenewRollout keeps the lease, or ends it, and tells how the host is.
 	RenewRollout(ctx context.Context, in *RenewRolloutRequest, opts ...grpc.CallOption) (*RenewRolloutResponse, error)
@@ -208,10 +208,10 @@ func (c *rolloutServiceClient) UnfreezeHost(ctx context.Context, in *UnfreezeHos
 type RolloutServiceServer interface {
 	// ClaimRollout gives the service to a rollout, and the lease to a driver; with the
 	// same rollout again, the lease alone. It fails with ABORTED: ROLLOUT_CLAIMED when
-	// another rollout has the service, ROLLOUT_DRIVEN when another driver has a lease
-	// that is not over, UPGRADE_IN_PROGRESS when an upgrade of no rollout is under way;
-	// the metadata names who. With FAILED_PRECONDITION and FROZEN where upgrades are
-	// stopped.
+	// another rollout has the service, or has had the id, ROLLOUT_DRIVEN when another
+	// driver has a lease that is not over, UPGRADE_IN_PROGRESS when an upgrade of no
+	// rollout is under way; the metadata names who. With FAILED_PRECONDITION and FROZEN
+	// where upgrades are stopped.
 	ClaimRollout(context.Context, *ClaimRolloutRequest) (*ClaimRolloutResponse, error)
 	// RenewRollout keeps the lease, or ends it, and tells how the host is.
 	RenewRollout(context.Context, *RenewRolloutRequest) (*RenewRolloutResponse, error)

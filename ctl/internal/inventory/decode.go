@@ -7,6 +7,7 @@ import (
 
 	"github.com/gracefleet/gracefleet/ctl/internal/strict"
 	"github.com/gracefleet/gracefleet/internal/identity"
+	"github.com/gracefleet/gracefleet/internal/label"
 )
 
 // Parse reads the inventory called name, YAML or JSON. Its error is a strict.Errors
@@ -164,11 +165,11 @@ func (d *decoder) pairsOf(p *map[string]string, check func(key, value string, at
 
 func (d *decoder) label(key, value string, at, val strict.Value) bool {
 	switch {
-	case key == keyName || key == keyGroup:
+	case label.Reserved(key):
 		d.Fail(at, "every host has a %s by itself: call the label otherwise", key)
-	case !keyForm.MatchString(key):
+	case !label.ValidKey(key):
 		d.Fail(at, "%q is not a label: use 1 to 63 letters and digits, and . _ - / between them", key)
-	case !valueForm.MatchString(value):
+	case !label.ValidValue(value):
 		d.Fail(val, "%q is not a label's value: use up to 128 letters, digits and . _ - : / @ +, so that selectors can say it; vars take any text", value)
 	default:
 		return true

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"regexp"
 	"slices"
+
+	"github.com/gracefleet/gracefleet/internal/label"
 )
 
 // Bounds of an inventory, wherever it comes from.
@@ -52,10 +54,8 @@ func (i *Inventory) names() []string {
 
 // What names and values may be, so that a selector can say each of them.
 var (
-	nameForm  = regexp.MustCompile(`\A[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\z`)
-	keyForm   = regexp.MustCompile(`\A[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?\z`)
-	valueForm = regexp.MustCompile(`\A[A-Za-z0-9._:/@+-]{0,128}\z`)
-	varForm   = regexp.MustCompile(`\A[A-Za-z_][A-Za-z0-9_-]{0,62}\z`)
+	nameForm = regexp.MustCompile(`\A[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\z`)
+	varForm  = regexp.MustCompile(`\A[A-Za-z_][A-Za-z0-9_-]{0,62}\z`)
 )
 
 // ValidName says whether a text can be a host's name.
@@ -63,6 +63,6 @@ func ValidName(text string) bool { return nameForm.MatchString(text) }
 
 // Keys that every host has in selectors, and that no label may take.
 const (
-	keyName  = "name"
-	keyGroup = "group"
+	keyName  = label.Name
+	keyGroup = label.Group
 )

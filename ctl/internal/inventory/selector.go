@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+
+	"github.com/gracefleet/gracefleet/internal/label"
 )
 
 // Bounds of a selector.
@@ -127,7 +129,7 @@ func parseSet(text string) (term, error) {
 }
 
 func parseCondition(key string, values []string, not, listed bool) (term, error) {
-	if !keyForm.MatchString(key) {
+	if !label.ValidKey(key) {
 		return term{}, fmt.Errorf("%q is not a label: use letters, digits, and . _ - / between them", key)
 	}
 	form := valuePatternForm

@@ -93,14 +93,3 @@ func words(up *pb.Upgrade) string {
 func took(up *pb.Upgrade) string {
 	return up.GetReadyTime().AsTime().Sub(up.GetCreateTime().AsTime()).Round(time.Millisecond).String()
 }
-
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}

@@ -18,6 +18,7 @@ import (
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
 	"github.com/gracefleet/gracefleet/e2e/load"
 	"github.com/gracefleet/gracefleet/internal/handover"
+	"github.com/gracefleet/gracefleet/internal/pause"
 )
 
 // The checks, in the order in which they are made.
@@ -199,10 +200,10 @@ func (t *trial) load(ctx context.Context) *load.Load {
 			continue
 		}
 		l := load.Run(ctx, load.Config{Address: address, Fresh: loadRate, KeepAlive: loadRate, Connections: 10})
-		_ = pause(ctx, loadFor)
+		_ = pause.For(ctx, loadFor)
 		return l
 	}
-	_ = pause(ctx, loadFor) // some habits show late
+	_ = pause.For(ctx, loadFor) // some habits show late
 	return nil
 }
 

@@ -100,7 +100,7 @@ func (t *task) unclaimed(ctx context.Context, err error) error {
 // giveUp gives the claim up. Where it is not known whether there is one, since the answer
 // was lost, the host tells.
 func (t *task) giveUp(ctx context.Context) error {
-	if t.driver(t.Runner).GetEpoch() == 0 {
+	if t.driver().GetEpoch() == 0 {
 		report, err := t.get(ctx)
 		if err != nil && api.ReasonOf(err) != pb.Reason_REASON_ROLLOUT_NOT_FOUND {
 			return err
@@ -112,7 +112,7 @@ func (t *task) giveUp(ctx context.Context) error {
 		t.setEpoch(report.GetEpoch())
 	}
 	report, err := t.call(ctx, func(ctx context.Context, c pb.RolloutServiceClient) (*pb.RolloutReport, error) {
-		answer, err := c.ReleaseRollout(ctx, &pb.ReleaseRolloutRequest{Driver: t.driver(t.Runner), Ending: t.Ending.String()})
+		answer, err := c.ReleaseRollout(ctx, &pb.ReleaseRolloutRequest{Driver: t.driver(), Ending: t.Ending.String()})
 		return answer.GetReport(), err
 	})
 	if err != nil {

@@ -9,8 +9,8 @@
 //   - runner.go: Options, Runner, Run; control.go: Command
 //   - drive.go: the owner
 //   - change.go: what Observe hears; held.go: somebody else is at it
-//   - task.go: one effect, its calls, and when they are tried again
-//   - pool.go: connections
+//   - task.go: one effect; host.go: what those of one host share
+//   - call.go: its calls, and when they are tried again; pool.go: connections
 //   - claim.go: claims, taken and given up; order.go: what they say is to be done
 //   - lease.go: the driver's lease
 //   - fetch.go: what a host lacks

@@ -39,7 +39,7 @@ type drive struct {
 func newDrive(r *Runner) *drive {
 	d := &drive{Runner: r, began: time.Now(), state: rollout.New(r.spec), running: make(map[rollout.Effect]*task)}
 	for _, h := range d.state.Hosts {
-		r.hosts[h.Name] = &host{name: h.Name}
+		r.hosts[h.Name] = &host{}
 	}
 	return d
 }
@@ -108,7 +108,7 @@ func (d *drive) step(m message) {
 		d.held = m.held
 	}
 	if begunAnew(&before, &d.state, m.event.Host) {
-		d.stop(rollout.Effect{Kind: rollout.Upgrade, Host: m.event.Host, Release: d.releases[m.event.Host], Ending: d.state.Ending})
+		d.stop(rollout.Effect{Kind: rollout.Upgrade, Host: m.event.Host, Release: d.releases[m.event.Host]})
 	}
 	d.observe(Change{Host: m.event.Host, Event: m.event, Report: m.report, Before: &before})
 }

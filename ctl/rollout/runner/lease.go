@@ -49,14 +49,14 @@ func (d *drive) leave() {
 
 func (t *task) endLease(ctx context.Context) {
 	_ = t.reach(ctx, func(ctx context.Context, c *conn) error {
-		_, err := pb.NewRolloutServiceClient(c).RenewRollout(ctx, &pb.RenewRolloutRequest{Driver: t.driver(t.Runner), End: true})
+		_, err := pb.NewRolloutServiceClient(c).RenewRollout(ctx, &pb.RenewRolloutRequest{Driver: t.driver(), End: true})
 		return err
 	})
 }
 
 func (t *task) renew(ctx context.Context) (*pb.RolloutReport, error) {
 	return t.call(ctx, func(ctx context.Context, c pb.RolloutServiceClient) (*pb.RolloutReport, error) {
-		answer, err := c.RenewRollout(ctx, &pb.RenewRolloutRequest{Driver: t.driver(t.Runner)})
+		answer, err := c.RenewRollout(ctx, &pb.RenewRolloutRequest{Driver: t.driver()})
 		return answer.GetReport(), err
 	})
 }

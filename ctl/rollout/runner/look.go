@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -37,7 +38,7 @@ type Sight struct {
 	State rollout.State
 	// Reports are by host; of those that have no part, or did not answer, there is none.
 	Reports map[string]*pb.RolloutReport
-	// Errors say why hosts did not answer, by host.
+	// Errors say why hosts did not answer, or are not believed, by host.
 	Errors map[string]error
 }
 
@@ -64,6 +65,9 @@ func (s *Sight) Driven() *pb.RolloutReport {
 
 // ErrNoRollout says that no host that answered has such a rollout.
 var ErrNoRollout = errors.New("no host that answers has such a rollout")
+
+// errOtherSpec is why a host that answers is not believed: an id names one spec.
+var errOtherSpec = errors.New("what it has under the rollout's id is another spec, and does not count: its record is damaged, or somebody made it up")
 
 // List asks all hosts for their parts in rollouts of a service; of all services when
 // that is empty. The answers are in the order of the hosts.
@@ -133,6 +137,7 @@ func (l Looker) Look(ctx context.Context, service, id string, hosts []string) (*
 	if err := l.findSpec(ctx, s, service, id, hosts); err != nil {
 		return nil, err
 	}
+	s.disbelieve()
 	now := rollout.Time(time.Now().UnixNano())
 	s.State = rollout.Rebuild(s.Spec, s.events(now), now)
 	return s, nil
@@ -160,18 +165,33 @@ func newer(r, than *pb.RolloutReport) bool {
 }
 
 // findSpec asks hosts that have a part for the whole, until one has told it. What a
-// host says is believed when it is the rollout that its id names.
+// host says is believed when it is the rollout that its id names, and the host's part in it.
 func (l Looker) findSpec(ctx context.Context, s *Sight, service, id string, hosts []string) error {
 	err := ErrNoRollout
 	for _, host := range hosts {
 		if s.Reports[host] == nil {
 			continue
 		}
-		if s.Spec, err = l.spec(ctx, host, service, id); err == nil {
+		if s.Spec, err = l.spec(ctx, host, service, id); err != nil {
+			continue
+		}
+		if s.Reports[host].GetSpecHash() == s.Spec.Hash() {
 			return nil
 		}
+		err = fmt.Errorf("%s: %w", host, errOtherSpec)
 	}
 	return err
+}
+
+// disbelieve names the hosts whose reports are not of the spec, as if they had not answered.
+func (s *Sight) disbelieve() {
+	hash := s.Spec.Hash()
+	for host, r := range s.Reports {
+		if r.GetSpecHash() != hash {
+			s.Errors[host] = errOtherSpec
+			delete(s.Reports, host)
+		}
+	}
 }
 
 func (l Looker) spec(ctx context.Context, host, service, id string) (rollout.Spec, error) {
@@ -191,7 +211,16 @@ func (l Looker) spec(ctx context.Context, host, service, id string) (rollout.Spe
 	if spec.ID() != id {
 		return rollout.Spec{}, fmt.Errorf("%s: it was asked for rollout %s and tells %s", host, id, spec.ID())
 	}
+	if !names(spec, host) {
+		return rollout.Spec{}, fmt.Errorf("%s: it has a claim for rollout %s, which is for other hosts: they do not know of it", host, id)
+	}
 	return spec, nil
+}
+
+// names says whether a rollout is for a host, or asks it who drives. Of others it has no
+// claims: one that says otherwise speaks for hosts on which whoever claimed it may do nothing.
+func names(spec rollout.Spec, host string) bool {
+	return slices.Contains(spec.Gates, host) || slices.ContainsFunc(spec.Plan.Targets, func(t rollout.Target) bool { return t.Name == host })
 }
 
 // events are what the hosts say, for the machine.
@@ -201,8 +230,7 @@ func (s *Sight) events(now rollout.Time) []rollout.Event {
 		started = started || begun(r)
 	}
 	var out []rollout.Event
-	whole := rollout.New(s.Spec)
-	for _, h := range whole.Hosts {
+	for _, h := range rollout.New(s.Spec).Hosts {
 		e := s.event(h.Name, started)
 		e.Host, e.At = h.Name, now
 		out = append(out, e)

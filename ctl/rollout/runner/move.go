@@ -93,7 +93,7 @@ const (
 
 func (t *task) advance(ctx context.Context, step pb.AdvanceRolloutRequest_Step, reason string) (*pb.RolloutReport, error) {
 	return t.call(ctx, func(ctx context.Context, c pb.RolloutServiceClient) (*pb.RolloutReport, error) {
-		answer, err := c.AdvanceRollout(ctx, &pb.AdvanceRolloutRequest{Driver: t.driver(t.Runner), Step: step, Reason: reason})
+		answer, err := c.AdvanceRollout(ctx, &pb.AdvanceRolloutRequest{Driver: t.driver(), Step: step, Reason: reason})
 		return answer.GetReport(), err
 	})
 }

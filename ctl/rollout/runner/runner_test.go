@@ -290,38 +290,6 @@ func TestDeliveries(t *testing.T) {
 	})
 }
 
-func TestLook(t *testing.T) {
-	story(t, 4, func(t *testing.T, f *fleet) {
-		look := Looker{Dial: f.dialer("b")}
-		if _, err := look.Look(t.Context(), "web", "", f.names); !errors.Is(err, ErrNoRollout) {
-			t.Errorf("%v", err)
-		}
-		spec := f.spec(t, "1", func(s *rollout.Spec) { s.Policy.Pause, s.Policy.MaxUnreachable = time.Minute, rollout.Amount{N: 1} }, canary())
-		done := make(chan rollout.State)
-		go func() {
-			s, _ := f.drive(t, t.Context(), spec, "a", nil)
-			done <- s
-		}()
-		time.Sleep(20 * time.Second)
-		f.agents["web4"].cut(true)
-		sight, err := look.Look(t.Context(), "web", "", f.names)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if sight.Spec.ID() != spec.ID() || sight.Driven().GetDriver() != "a" || sight.State.Verdict() != rollout.StillUnderWay || sight.Errors["web4"] == nil {
-			t.Errorf("%+v", sight)
-		}
-		f.agents["web4"].cut(false)
-		s := <-done
-		if sight, err = look.Look(t.Context(), "web", spec.ID(), f.names); err != nil {
-			t.Fatal(err)
-		}
-		if sight.Driven() != nil || sight.State.Verdict() != s.Verdict() || outcomes(&sight.State) != outcomes(&s) {
-			t.Errorf("%+v", sight.State)
-		}
-	})
-}
-
 func TestNewRefuses(t *testing.T) {
 	f := &fleet{names: []string{"web1"}}
 	spec := f.spec(t, "1", func(s *rollout.Spec) {
@@ -346,7 +314,6 @@ func TestHostsThatAreLostHoldItUp(t *testing.T) {
 	for patience, want := range map[time.Duration]rollout.Verdict{0: rollout.Mixed, 5 * time.Minute: rollout.Done} {
 		story(t, 3, func(t *testing.T, f *fleet) {
 			spec := f.spec(t, "1", func(s *rollout.Spec) { s.Policy.Pause = time.Minute }, canary(2))
-			f.agents["web2"].bad = false
 			cut := time.AfterFunc(30*time.Second, func() { f.agents["web2"].cut(true) })
 			back := time.AfterFunc(3*time.Minute, func() { f.agents["web2"].cut(false) })
 			defer cut.Stop()
