@@ -24,12 +24,12 @@ func (s *session) concludePlan(ctx context.Context, spec rollout.Spec, e rollout
 		if up := s.stock.digest(spec.Releases[target.Release].Artifact, false); up != nil && r.err == nil && !r.answer.facts.Has && !r.answer.facts.Unchanged {
 			bytes = up.header.GetSizeBytes()
 		}
-		wave := waveOf(spec, i)
+		wave := spec.Plan.Wave(i)
 		note := plannedNote(r)
 		hosts = append(hosts, object{{"host", target.Name}, {"wave", wave + 1}, {"outcome", outcome}, {"bytes", bytes}, {"connections", r.answer.facts.Connections}, {"message", note}})
 		rows.add(cell{target.Name, ""}, cell{fmt.Sprint(wave + 1), ""}, cell{outcome, outcomeColor(outcome)}, cell{size(bytes), ""}, cell{connectionsText(r), ""}, cell{note, ""})
 	}
-	r := rolloutResult{code: exitCode(ctx, s.account(ctx, t)), outcome: "unchanged", id: spec.ID(), hosts: hosts, rows: rows, body: planText(spec, e)}
+	r := rolloutResult{code: exitCode(ctx, s.account(ctx, t)), outcome: "unchanged", id: spec.ID(), hosts: hosts, rows: rows, body: planText(spec, e), figures: object{{"foreseen", foreseenObject(e)}}}
 	r.text = fmt.Sprintf("%s: would change nothing", spec.Service)
 	if r.code != ExitDone {
 		r.outcome, r.text = "failed", fmt.Sprintf("%s: no host that answers would take part", spec.Service)
@@ -76,9 +76,20 @@ func connectionsText(r reply[prospect]) string {
 
 // planText is the plan as a whole: its waves and what they take.
 func planText(spec rollout.Spec, e rollout.Estimate) []string {
-	out := []string{fmt.Sprintf("%s to send, %s at risk, about %s", size(e.Bytes), count(e.AtRisk, "connection"), span(e.Took))}
+	first := fmt.Sprintf("at most %s to send, %s at risk, about %s", size(e.Bytes), count(e.AtRisk, "connection"), span(e.Took))
+	if e.Drained > e.Took {
+		first += fmt.Sprintf(", %s with what the old generations take to drain", span(e.Drained))
+	}
+	out := []string{first}
 	if e.Uncounted > 0 {
 		out = append(out, fmt.Sprintf("connections of %s cannot be counted", count(e.Uncounted, "host")))
+	}
+	if e.Guessed > 0 {
+		others := ""
+		if e.Drained > e.Took {
+			others = ": the others' stand for theirs"
+		}
+		out = append(out, fmt.Sprintf("of %s no past drain is known%s", count(e.Guessed, "host"), others))
 	}
 	for i, w := range e.Waves {
 		out = append(out, fmt.Sprintf("%s: %s, %s at risk, about %s", waveName(spec, i), count(w.Hosts, "host"), count(w.AtRisk, "connection"), span(w.Took)))
@@ -86,12 +97,14 @@ func planText(spec rollout.Spec, e rollout.Estimate) []string {
 	return out
 }
 
-// waveOf is the wave of the target with an index, from 0.
-func waveOf(spec rollout.Spec, index int) int {
-	wave := 0
-	for index >= spec.Plan.Waves[wave] {
-		index -= spec.Plan.Waves[wave]
-		wave++
+// foreseenObject is an estimate for programs.
+func foreseenObject(e rollout.Estimate) object {
+	return object{
+		{"bytes", e.Bytes},
+		{"connectionsAtRisk", e.AtRisk},
+		{"hostsUncounted", e.Uncounted},
+		{"seconds", e.Took.Seconds()},
+		{"secondsWithDrains", e.Drained.Seconds()},
+		{"hostsWithoutDrains", e.Guessed},
 	}
-	return wave
 }

@@ -35,7 +35,7 @@ func (s *session) foresee(ctx context.Context, spec rollout.Spec, hosts []invent
 		if up := s.stock.digest(r.Artifact, false); up != nil {
 			full = up.header.GetSizeBytes()
 		}
-		facts.Sizes = append(facts.Sizes, rollout.Sizes{Full: full})
+		facts.Sizes = append(facts.Sizes, full)
 	}
 	var replies []reply[prospect]
 	err := fanOut(ctx, hosts, func(ctx context.Context, host inventory.Host) (prospect, error) {

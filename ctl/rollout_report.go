@@ -23,6 +23,7 @@ type rolloutResult struct {
 	text    string // in one line
 	body    []string
 	details []string // what to do
+	figures object   // what was foreseen and what it took, for programs
 }
 
 // outcomeOrder is what to look at first in a report.
@@ -68,7 +69,10 @@ func (s *session) concludeRollout(ctx context.Context, d drive, sc *scene, state
 		r.details = append([]string{whyEnded(ctx) + ": hosts in flight finish by themselves, nothing more begins"}, r.details...)
 	}
 	if d.predicted != nil && state.Ending == rollout.Completed {
-		r.body = append(r.body, compared(*d.predicted, sc.actual(time.Now()))...)
+		actual := sc.actual(time.Now())
+		r.body = append(r.body, compared(*d.predicted, actual)...)
+		taken := object{{"bytes", actual.Bytes}, {"seconds", actual.Took.Seconds()}}
+		r.figures = object{{"foreseen", foreseenObject(*d.predicted)}, {"taken", taken}}
 	}
 	return s.concludeResult(r)
 }
@@ -203,7 +207,7 @@ func (s *session) concludeResult(r rolloutResult) error {
 			r.hosts = []object{}
 		}
 		o := object{{"exitCode", r.code}, {"outcome", r.outcome}, {"id", r.id}, {"message", r.text}, {"hosts", r.hosts}}
-		if err := s.recordOf("", "result", time.Now(), o); err != nil {
+		if err := s.recordOf("", "result", time.Now(), append(o, r.figures...)); err != nil {
 			return err
 		}
 	} else if err := s.tellResult(r); err != nil {

@@ -9,9 +9,8 @@ import (
 type HostFacts struct {
 	// Unchanged hosts run the release already.
 	Unchanged bool
-	// Has says that the host has the artifact, Base that it has the one from which a
-	// difference can be sent.
-	Has, Base bool
+	// Has says that the host has the artifact.
+	Has bool
 	// Connections are open now; -1 where they cannot be counted.
 	Connections int
 	// DrainLimit is when a drain cuts what is left; 0 when it never does.
@@ -20,39 +19,27 @@ type HostFacts struct {
 	Drains []time.Duration
 }
 
-// Sizes is how many bytes a release's artifact has, and how many the difference to
-// the one before; 0 when there is none.
-type Sizes struct {
-	Full, Delta int64
-}
-
 // Facts is what an estimate follows from.
 type Facts struct {
 	Hosts map[string]HostFacts // by name; of others nothing is known
-	Sizes []Sizes              // of the spec's releases
+	Sizes []int64              // of the spec's releases, in bytes
 	// Upgrade is how long one host's upgrade takes by its specification: steps, holds
 	// and soak.
 	Upgrade time.Duration
-	// Drained says that a host is done only when its old generation has drained.
-	Drained bool
-	// Rate is how many bytes a second can be sent in all; 0 when that is not known,
-	// and takes no time.
-	Rate int64
 }
 
 // Estimate is what a rollout will take, as --dry-run says it.
 type Estimate struct {
-	Hosts     int
-	Unchanged int
-	Bytes     int64
+	// Bytes are sent at most: a difference to what a host has is smaller.
+	Bytes int64
 	// AtRisk are connections that may be cut: their drain has a limit that the host's
 	// drains reached before, or no drain of the host is known.
 	AtRisk int
 	// Uncounted hosts cannot tell how many connections they have.
 	Uncounted int
-	// Took is the whole, an operator's promotes not counted, with Fetch, how long
-	// artifacts take to arrive.
-	Took, Fetch time.Duration
+	// Took is the whole, an operator's promotes not counted; how fast artifacts travel
+	// nobody knows before. Drained is the same, with the old generations' drains.
+	Took, Drained time.Duration
 	// Guessed hosts have no drains of their own: the others' stand for theirs.
 	Guessed int
 	Waves   []WaveEstimate
@@ -67,20 +54,23 @@ type WaveEstimate struct {
 }
 
 // Foresee estimates a rollout in which nothing fails: the machine plays it, with
-// hosts that take as long as they usually do.
+// hosts that take as long as their specification says, and drain as they usually do.
 func Foresee(spec Spec, facts Facts) Estimate {
-	e := Estimate{Hosts: len(spec.Plan.Targets), Waves: make([]WaveEstimate, len(spec.Plan.Waves))}
+	e := Estimate{Waves: make([]WaveEstimate, len(spec.Plan.Waves))}
+	p := newPlay(spec, facts)
+	e.Took = p.run(e.Waves)
+	e.Drained = e.Took
 	others := facts.typical()
-	took := make([]time.Duration, len(spec.Plan.Targets))
 	for i, t := range spec.Plan.Targets {
-		wave := &e.Waves[spec.Plan.wave(i)]
+		wave := &e.Waves[spec.Plan.Wave(i)]
 		wave.Hosts++
 		h, known := facts.Hosts[t.Name]
 		if h.Unchanged {
-			e.Unchanged++
 			continue
 		}
-		e.Bytes += h.bytes(facts.sizes(t.Release))
+		if !h.Has {
+			e.Bytes += facts.size(t.Release)
+		}
 		switch {
 		case !known || h.Connections < 0:
 			e.Uncounted++
@@ -88,27 +78,19 @@ func Foresee(spec Spec, facts Facts) Estimate {
 			e.AtRisk += h.Connections
 			wave.AtRisk += h.Connections
 		}
-		took[i] = facts.Upgrade
-		if !facts.Drained {
-			continue
-		}
 		drain, own := median(h.Drains)
 		if !own {
 			e.Guessed++
 			drain = others
 		}
-		took[i] += h.atMost(drain)
+		e.Drained = max(e.Drained, p.upgraded(i)+h.atMost(drain))
 	}
-	if facts.Rate > 0 {
-		e.Fetch = time.Duration(float64(e.Bytes) / float64(facts.Rate) * float64(time.Second))
-	}
-	e.Took = e.Fetch + newPlay(spec, facts, took).run(e.Waves)
 	return e
 }
 
-func (f Facts) sizes(release int) Sizes {
+func (f Facts) size(release int) int64 {
 	if release >= len(f.Sizes) {
-		return Sizes{}
+		return 0
 	}
 	return f.Sizes[release]
 }
@@ -121,16 +103,6 @@ func (f Facts) typical() time.Duration {
 	}
 	d, _ := median(drains)
 	return d
-}
-
-func (h HostFacts) bytes(s Sizes) int64 {
-	switch {
-	case h.Has:
-		return 0
-	case h.Base && s.Delta > 0:
-		return min(s.Delta, s.Full)
-	}
-	return s.Full
 }
 
 func (h HostFacts) cuts() bool {

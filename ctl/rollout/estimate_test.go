@@ -33,22 +33,39 @@ func TestForesee(t *testing.T) {
 			"h2": {Connections: 7, DrainLimit: 30 * time.Second},
 			"h3": {Unchanged: true, Connections: 5, DrainLimit: time.Second},
 			"h4": {Has: true, Connections: -1, Drains: []time.Duration{10 * time.Second}},
-			"h5": {Base: true, DrainLimit: time.Minute, Connections: 3, Drains: []time.Duration{20 * time.Second}},
+			"h5": {DrainLimit: time.Minute, Connections: 3, Drains: []time.Duration{20 * time.Second}},
 		},
-		Sizes: []Sizes{{Full: 1000, Delta: 50}}, Upgrade: 10 * time.Second, Drained: true, Rate: 100,
+		Sizes: []int64{1000}, Upgrade: 10 * time.Second,
 	})
 	want := Estimate{
-		Hosts: 6, Unchanged: 1, Bytes: 3*1000 + 50, AtRisk: 17, Uncounted: 1, Guessed: 1, Fetch: 30500 * time.Millisecond,
-		Waves: []WaveEstimate{
-			{Hosts: 1, AtRisk: 10, Took: 40 * time.Second}, // its limit, before the median of its drains
-			// h1 takes 130 s. Beside it h2 takes 40 s, its limit; what is known of the others is 40 s at
-			// the median; h4 20 s, h5 30 s.
-			{Hosts: 5, AtRisk: 7, Took: 130 * time.Second},
-		},
-		Took: 30500*time.Millisecond + (40+60+130)*time.Second,
+		Bytes: 4 * 1000, AtRisk: 17, Uncounted: 1, Guessed: 1,
+		Waves: []WaveEstimate{{Hosts: 1, AtRisk: 10, Took: 10 * time.Second}, {Hosts: 5, AtRisk: 7, Took: 20 * time.Second}},
+		Took:  (10 + 60 + 20) * time.Second,
+		// h1 is one of the first two of its wave, and drains for two minutes.
+		Drained: (10+60+10)*time.Second + 2*time.Minute,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, want\n%+v", got, want)
+	}
+}
+
+// Of a host without drains of its own those of the others tell, and its own limit.
+func TestForeseeDrains(t *testing.T) {
+	spec := specOf(t, planOf(t, 3, Shape{}), DefaultPolicy(), []string{"h0"})
+	for name, c := range map[string]struct {
+		hosts   map[string]HostFacts
+		drained time.Duration
+		guessed int
+	}{
+		"nothing is known":      {nil, 10 * time.Second, 3},
+		"one stands for others": {map[string]HostFacts{"h0": {Drains: []time.Duration{time.Minute}}}, 70 * time.Second, 2},
+		"which have a limit": {map[string]HostFacts{
+			"h0": {Unchanged: true, Drains: []time.Duration{time.Minute}}, "h1": {DrainLimit: time.Second}, "h2": {DrainLimit: 2 * time.Second},
+		}, 12 * time.Second, 2},
+	} {
+		if got := Foresee(spec, Facts{Hosts: c.hosts, Upgrade: 10 * time.Second}); got.Took != 10*time.Second || got.Drained != c.drained || got.Guessed != c.guessed {
+			t.Errorf("%s: %+v", name, got)
+		}
 	}
 }
 
@@ -68,12 +85,18 @@ func TestForeseeEnds(t *testing.T) {
 		for name, a := range f.agents {
 			facts.Hosts[name] = HostFacts{Unchanged: a.unchanged}
 		}
+		changing := 0
+		for _, t := range f.spec.Plan.Targets {
+			if !facts.Hosts[t.Name].Unchanged {
+				changing++
+			}
+		}
 		e := Foresee(f.spec, facts)
-		most := time.Duration(e.Hosts-e.Unchanged) * facts.Upgrade
+		most := time.Duration(changing) * facts.Upgrade
 		if !f.spec.Policy.Manual {
 			most += time.Duration(len(e.Waves)-1) * f.spec.Policy.Pause
 		}
-		if e.Took > most || e.Took < facts.Upgrade && e.Unchanged < e.Hosts {
+		if e.Took > most || e.Took < facts.Upgrade && changing > 0 || e.Drained != e.Took {
 			t.Fatalf("%+v takes at most %v", e, most)
 		}
 	})

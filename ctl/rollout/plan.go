@@ -173,8 +173,8 @@ func printable(text string) bool {
 	return utf8.ValidString(text) && !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) })
 }
 
-// wave is which wave the target with an index belongs to.
-func (p Plan) wave(index int) int {
+// Wave is which wave the target with an index belongs to, both from 0.
+func (p Plan) Wave(index int) int {
 	for w, size := range p.Waves {
 		if index < size {
 			return w

@@ -7,22 +7,23 @@ import "time"
 type play struct {
 	s     State
 	facts Facts
-	took  []time.Duration // of each target
-	ends  []Time          // of its upgrade, once that has begun
+	ends  []Time // of each target's upgrade, once that has begun
 	at    Time
 }
 
-// newPlay begins at 1: 0 would be no instant.
-func newPlay(spec Spec, facts Facts, took []time.Duration) *play {
+// begin is when a play begins: 0 would be no instant.
+const begin = Time(1)
+
+func newPlay(spec Spec, facts Facts) *play {
 	spec.Policy.Manual = false
-	return &play{s: New(spec), facts: facts, took: took, ends: make([]Time, len(took)), at: 1}
+	return &play{s: New(spec), facts: facts, ends: make([]Time, len(spec.Plan.Targets)), at: begin}
 }
 
 // run plays it to the end. It says how long that takes, and fills in how long each
 // wave does.
 func (p *play) run(waves []WaveEstimate) time.Duration {
 	p.claim()
-	begin, since, wave := p.at, p.at, 0
+	since, wave := p.at, 0
 	for p.s.Phase == Rolling || p.s.Phase == Pausing {
 		if p.s.Phase == Pausing {
 			waves[wave].Took = time.Duration(p.at - since)
@@ -39,6 +40,11 @@ func (p *play) run(waves []WaveEstimate) time.Duration {
 	}
 	waves[wave].Took = time.Duration(p.at - since)
 	return time.Duration(p.at - begin)
+}
+
+// upgraded is how long after the begin a target's upgrade ends, in a play that is over.
+func (p *play) upgraded(target int) time.Duration {
+	return time.Duration(p.ends[target] - begin)
 }
 
 func (p *play) tell(e Event) {
@@ -74,7 +80,7 @@ func (p *play) finishNext() {
 			continue
 		}
 		if p.ends[i] == 0 {
-			p.ends[i] = p.at.After(p.took[i])
+			p.ends[i] = p.at.After(p.facts.Upgrade)
 		}
 		if next < 0 || p.ends[i] < p.ends[next] {
 			next = i

@@ -176,7 +176,7 @@ func New(spec Spec) State {
 	index := make(map[string]int, len(spec.Plan.Targets)+len(spec.Gates))
 	s := State{Spec: spec, Phase: Gating, index: index}
 	for i, t := range spec.Plan.Targets {
-		s.Hosts = append(s.Hosts, HostState{Name: t.Name, Wave: spec.Plan.wave(i), Zone: t.Zone, Release: t.Release})
+		s.Hosts = append(s.Hosts, HostState{Name: t.Name, Wave: spec.Plan.Wave(i), Zone: t.Zone, Release: t.Release})
 		index[t.Name] = i
 	}
 	for _, name := range spec.Gates {
