@@ -230,6 +230,29 @@ func TestOpenLoop(t *testing.T) {
 	}
 }
 
+// What all are waiting for holds up all; a request that is stuck is told apart by those
+// that came later.
+func TestOvertaken(t *testing.T) {
+	const others = 40
+	var asked, answered atomic.Int64
+	release := make(chan struct{})
+	cfg := Config{Fresh: 200, OnAnswer: func(Answer) {
+		if answered.Add(1) == others {
+			close(release)
+		}
+	}}
+	cfg.Address = serveHTTP(t, "tcp", "127.0.0.1:0", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if asked.Add(1) == 1 {
+			<-release
+		}
+		seven(w, r)
+	}))
+	s := runUntil(t, cfg, "answers", func(s Snapshot) bool { return s.Answered() > others })
+	if want := (others - 1) * time.Second / 200; s.Overtaken < want || s.Lost() != 0 {
+		t.Errorf("one request waited for %d others, overtaken by %v, want at least %v\n%v", others, s.Overtaken, want, s)
+	}
+}
+
 func TestEndOfContextEndsTheLoad(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	l := Run(ctx, Config{Address: serveHTTP(t, "tcp", "127.0.0.1:0", seven), Fresh: 100, KeepAlive: 100})
