@@ -22,7 +22,8 @@
 //   - crash_test.go: programs that die
 //   - agent_test.go: agents that die
 //   - driver_test.go: who drives a rollout on one host; rollout_agent_test.go: what becomes
-//     of it there; rollout_crash_test.go: agents and drivers that die meanwhile
+//     of it there; rollout_claim_test.go: who may drive it, and what others may do
+//     meanwhile; rollout_crash_test.go: agents and drivers that die
 //   - operate_test.go: stop, start, reload, delete
 //   - artifact_faults_test.go, spec_faults_test.go, client_faults_test.go: bad
 //     input, and disks that are full

@@ -108,9 +108,5 @@ func TestAgentWithoutItsRegistry(t *testing.T) {
 	if out := a.CtlOK(t, "info"); strings.Contains(out, "registered") {
 		t.Errorf("at once it says\n%s", out)
 	}
-	for limit := time.Now().Add(20 * time.Second); !strings.Contains(a.Log(), "the host could not be registered"); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(limit) {
-			t.Fatalf("it does not say why:\n%s", a.Log())
-		}
-	}
+	awaitText(t, a.Log, "the host could not be registered")
 }
