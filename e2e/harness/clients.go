@@ -50,10 +50,10 @@ func (f *Fleet) ClientsAt(rate int, patience time.Duration) *Clients {
 		addresses = append(addresses, a)
 	}
 	each := fmt.Sprint(rate)
-	args := []string{"-address", strings.Join(addresses, ","), "-fresh", each, "-keep-alive", each, "-connections", fmt.Sprint(min(rate, 2)), "-timeout", patience.String(), "-duration", "0"}
-	cmd := exec.Command(Binary(f.t, "loadgen"), args...)
+	cmd := exec.Command(Binary(f.t, "loadgen"), "-address", strings.Join(addresses, ","), "-fresh", each, "-keep-alive", each,
+		"-connections", fmt.Sprint(min(rate, 2)), "-timeout", patience.String(), "-duration", "0")
 	InNetwork(cmd, f.clients)
-	c.running = startRunning(f.t, cmd, args)
+	c.running = startRunning(f.t, cmd)
 	return c
 }
 
