@@ -63,8 +63,8 @@ func (r *Running) tell(change func()) {
 	r.news = make(chan struct{})
 }
 
-// Lines are those of its standard output so far.
-func (r *Running) Lines() []string {
+// said are the lines of its standard output so far.
+func (r *Running) said() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.lines[:len(r.lines):len(r.lines)]
@@ -77,7 +77,7 @@ const sayLimit = 45 * time.Second
 func (r *Running) Line(n int) (string, bool) {
 	r.t.Helper()
 	r.await(sayLimit, func() bool { return len(r.lines) > n || r.ended })
-	if lines := r.Lines(); len(lines) > n {
+	if lines := r.said(); len(lines) > n {
 		return lines[n], true
 	}
 	return "", false
@@ -122,7 +122,7 @@ func (r *Running) await(length time.Duration, cond func() bool) {
 		case <-news:
 		case <-limit.C:
 			r.Kill9()
-			r.t.Fatalf("%v says nothing more for %v:\n%s\n%s", r.cmd.Args, length, strings.Join(r.Lines(), "\n"), r.stderr.String())
+			r.t.Fatalf("%v says nothing more for %v:\n%s\n%s", r.cmd.Args, length, strings.Join(r.said(), "\n"), r.stderr.String())
 		}
 	}
 }
@@ -147,6 +147,6 @@ func (r *Running) signal(s syscall.Signal) {
 func (r *Running) End() Result {
 	r.t.Helper()
 	r.await(ctlLimit, func() bool { return r.ended })
-	out := strings.Join(r.Lines(), "\n") + "\n"
+	out := strings.Join(r.said(), "\n") + "\n"
 	return Result{Args: r.cmd.Args, Stdout: out, Stderr: r.stderr.String(), Code: r.cmd.ProcessState.ExitCode()}
 }
