@@ -16,6 +16,9 @@ func TestFleetPauseAndResume(t *testing.T) {
 	f.Elsewhere.OK("rollout", "pause", "-m", "wait for me")
 	driver.Until("paused by an operator")
 	driver.Until("web-01", "upgraded")
+	if runs := f.Runs(); runs["web-02"] != before["web-02"] || runs["web-03"] != before["web-03"] {
+		t.Errorf("it is paused, and they run %v", runs)
+	}
 	f.Elsewhere.OK("rollout", "resume", "-m", "go on")
 	r := driver.End()
 	_, after, _ := strings.Cut(r.Stdout, "paused by an operator")
@@ -53,8 +56,10 @@ func TestFleetFreeze(t *testing.T) {
 	before := f.Runs()
 	rolled := f.ended(f.Here.Try(f.upgrade("v2")...), 0, before, f.digest("v2"))
 	f.Elsewhere.OK("freeze", "--all", "-m", "it is Friday")
-	if r := f.Here.Try(f.upgrade("v3")...); r.Code == 0 || !strings.Contains(r.Stderr+r.Stdout, "it is Friday") {
-		t.Errorf("a rollout to frozen hosts: %v", r)
+	frozen := f.Here.Try(f.upgrade("v3")...)
+	f.became(f.ended(frozen, 1, f.Runs(), f.digest("v3")), map[string]int{"skipped": 3})
+	if !strings.Contains(frozen.Stderr+frozen.Stdout, "it is Friday") {
+		t.Errorf("a rollout to frozen hosts: %v", frozen)
 	}
 	back := f.Here.Try("rollback", "web", "--rollout", rolled.ID, "-o", "json", "-m", "even on Fridays")
 	f.became(f.ended(back, 0, before, f.digest("v2")), map[string]int{"rolled-back": 3})
