@@ -12,6 +12,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/status"
 )
 
@@ -22,6 +23,13 @@ const (
 	// maxAnswer bounds one answer: a page of values.
 	maxAnswer = 16 << 20
 )
+
+// reconnect has a client dial again sooner than a call gives up: who asks an etcd that
+// is back gets its answer. gRPC would wait up to two minutes after a long outage.
+var reconnect = grpc.ConnectParams{
+	Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 500 * time.Millisecond},
+	MinConnectTimeout: callLimit,
+}
 
 // Client asks one etcd. It is safe for concurrent use.
 type Client struct {
@@ -58,7 +66,7 @@ func Open(ctx context.Context, p Place, a Access) (*Client, error) {
 		DialKeepAliveTime: callLimit, DialKeepAliveTimeout: callLimit, MaxCallRecvMsgSize: maxAnswer,
 		// A member that is away is tried again for a moment; then it is told why.
 		MaxUnaryRetries: 10, BackoffWaitBetween: 100 * time.Millisecond, Logger: zap.NewNop(),
-		DialOptions: []grpc.DialOption{grpc.WithChainUnaryInterceptor(failFast)},
+		DialOptions: []grpc.DialOption{grpc.WithChainUnaryInterceptor(failFast), grpc.WithConnectParams(reconnect)},
 	})
 	if err == nil && !unbind() {
 		err = errors.Join(context.Cause(ctx), c.Close())

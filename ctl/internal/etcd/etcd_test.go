@@ -256,6 +256,23 @@ func TestOutage(t *testing.T) {
 	}
 }
 
+// However long etcd was away, who asks it when it is back gets its answer.
+func TestBackAtOnce(t *testing.T) {
+	t.Parallel()
+	e := harness.StartEtcd(t, nil)
+	c := open(t, e)
+	e.Kill()
+	for away := time.Now().Add(6 * time.Second); time.Now().Before(away); {
+		if _, err := c.get(t.Context(), "/gracefleet/none"); err == nil || !strings.Contains(err.Error(), "etcd "+e.Address) {
+			t.Fatalf("away: %v", err)
+		}
+	}
+	e.Start()
+	if _, err := c.get(t.Context(), "/gracefleet/none"); err != nil {
+		t.Errorf("back: %v", err)
+	}
+}
+
 // Somebody else may get the service while etcd has lost sight of its driver. That one
 // is told, and does not take it back.
 func TestLostMeanwhile(t *testing.T) {
