@@ -3,12 +3,9 @@
 package e2e
 
 import (
-	"bytes"
 	"fmt"
 	"net"
-	"os"
 	"slices"
-	"strconv"
 	"testing"
 	"time"
 
@@ -48,7 +45,7 @@ func TestDrainStatus(t *testing.T) {
 	s.upgrade(digest, 0)
 	s.awaitUpgrade(pb.Upgrade_STATE_SUCCEEDED)
 	s.awaitLeft(1, connections)
-	before, began := cpu(t, s.PID()), time.Now()
+	before, began := s.CPU(), time.Now()
 	for len(open) > 0 {
 		n := connections / steps
 		for _, c := range open[:n] {
@@ -61,7 +58,7 @@ func TestDrainStatus(t *testing.T) {
 	}
 	ended := s.await(1, pb.Generation_STATE_STOPPED)
 	t.Logf("%d connections drained in %v: %v of agent CPU per 1000 closes",
-		connections, time.Since(began).Round(time.Millisecond), (cpu(t, s.PID())-before)*1000/time.Duration(connections))
+		connections, time.Since(began).Round(time.Millisecond), (s.CPU()-before)*1000/time.Duration(connections))
 	if forced := ended.GetDrain().GetForcedConnections(); forced != 0 {
 		t.Errorf("%d connections were cut", forced)
 	}
@@ -81,26 +78,6 @@ func (s *service) awaitLeft(generation int32, want int) {
 		}
 		return int(d.GetOpenConnections()) == want
 	}, awaitLimit)
-}
-
-// cpu is the processor time that a process has used, by /proc/PID/stat (proc(5),
-// fields 14 and 15, in hundredths of a second).
-func cpu(t testing.TB, pid int) time.Duration {
-	t.Helper()
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-	var ticks int
-	for _, f := range fields[11:13] {
-		n, err := strconv.Atoi(string(f))
-		if err != nil {
-			t.Fatal(err)
-		}
-		ticks += n
-	}
-	return time.Duration(ticks) * 10 * time.Millisecond
 }
 
 // At the deadline of a drain the program is killed, and what was cut is counted.

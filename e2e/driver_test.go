@@ -121,25 +121,21 @@ func (d *driver) renew() error {
 // reach watches until the host is that far.
 func (d *driver) reach(want pb.RolloutReport_Progress) *pb.RolloutReport {
 	d.t.Helper()
-	ctx, cancel := context.WithTimeout(d.t.Context(), awaitLimit)
-	defer cancel()
-	stream, err := d.rollouts().WatchRollout(ctx, &pb.WatchRolloutRequest{Service: "web", RolloutId: d.rollout}, grpc.WaitForReady(true))
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	for {
-		m, err := stream.Recv()
-		if err != nil {
-			d.t.Fatalf("%v is awaited, and the last was %v: %v", want, d.said.GetProgress(), err)
+	return d.awaitReport(d.rollout, func(r *pb.RolloutReport) bool {
+		if r.GetRevision() < d.said.GetRevision() {
+			d.t.Fatalf("revision %d follows %d", r.GetRevision(), d.said.GetRevision())
 		}
-		if m.GetReport().GetRevision() < d.said.GetRevision() {
-			d.t.Fatalf("revision %d follows %d", m.GetReport().GetRevision(), d.said.GetRevision())
-		}
-		d.said = m.GetReport()
-		if d.said.GetProgress() == want {
-			return d.said
-		}
-	}
+		d.said = r
+		return r.GetProgress() == want
+	})
+}
+
+// soak claims web for an upgrade and carries it out until its soak, which lasts.
+func (d *driver) soak(digest string) {
+	d.t.Helper()
+	d.claim(to(digest), nil)
+	d.advance(pb.AdvanceRolloutRequest_STEP_UPGRADE)
+	d.reach(pb.RolloutReport_PROGRESS_SOAKING)
 }
 
 // is fails the test unless the last report says so.

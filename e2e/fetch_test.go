@@ -3,117 +3,17 @@
 package e2e
 
 import (
-	"crypto/sha256"
-	"crypto/tls"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
 	"github.com/gracefleet/gracefleet/e2e/harness"
-	"github.com/gracefleet/gracefleet/internal/certstest"
 )
-
-// depot is a file server of a pipeline, with TLS and ranges.
-type depot struct {
-	t   *testing.T
-	ca  *certstest.CA
-	dir string
-	url string
-
-	mu     sync.Mutex
-	asked  []string // paths and ranges
-	served int64
-}
-
-// openDepot serves what put adds, as wrap wants it.
-func openDepot(t *testing.T, wrap func(http.Handler) http.Handler) *depot {
-	t.Helper()
-	d := &depot{t: t, ca: certstest.NewCA(t), dir: t.TempDir()}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	d.url = "https://" + l.Addr().String() + "/"
-	files := http.FileServer(http.Dir(d.dir))
-	if wrap != nil {
-		files = wrap(files)
-	}
-	counted := http.HandlerFunc(func(out http.ResponseWriter, in *http.Request) {
-		d.mu.Lock()
-		d.asked = append(d.asked, in.URL.Path+" "+in.Header.Get("Range"))
-		d.mu.Unlock()
-		files.ServeHTTP(&counting{out, d}, in)
-	})
-	s := &http.Server{Handler: counted, TLSConfig: &tls.Config{Certificates: []tls.Certificate{d.ca.Agent("depot").Pair(t)}}}
-	served := make(chan error, 1)
-	go func() { served <- s.ServeTLS(l, "", "") }()
-	t.Cleanup(func() {
-		s.Close()
-		<-served
-	})
-	return d
-}
-
-type counting struct {
-	http.ResponseWriter
-	of *depot
-}
-
-func (c *counting) Write(p []byte) (int, error) {
-	n, err := c.ResponseWriter.Write(p)
-	c.of.mu.Lock()
-	defer c.of.mu.Unlock()
-	c.of.served += int64(n)
-	return n, err
-}
-
-func (c *counting) Unwrap() http.ResponseWriter { return c.ResponseWriter }
-
-// requests are those that it had so far, and how many bytes it has answered with.
-func (d *depot) requests() ([]string, int64) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.asked, d.served
-}
-
-// put adds a program, and returns where it is with what it has to be.
-func (d *depot) put(version string) (url string, size int64) {
-	d.t.Helper()
-	program, err := os.ReadFile(harness.Program(d.t, "runtime", version))
-	if err == nil {
-		err = os.MkdirAll(filepath.Join(d.dir, "releases"), 0o755)
-	}
-	if err == nil {
-		err = os.WriteFile(filepath.Join(d.dir, "releases", "web-"+version), program, 0o644)
-	}
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	return fmt.Sprintf("%sreleases/web-%s?X-Amz-Signature=secret#sha256=%x", d.url, version, sha256.Sum256(program)), int64(len(program))
-}
-
-// config is a graced.yaml that lets the agent fetch from it.
-func (d *depot) config(more string) string {
-	d.t.Helper()
-	path := filepath.Join(d.t.TempDir(), "graced.yaml")
-	d.configure(path, "releases/", more)
-	return path
-}
-
-func (d *depot) configure(path, below, more string) {
-	d.t.Helper()
-	text := fmt.Sprintf("fetch: {from: [%q], ca: %s}\n%s", d.url+below, d.ca.File(), more)
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		d.t.Fatal(err)
-	}
-}
 
 // An upgrade to what the agent fetches itself, and what nobody gets to see of it.
 func TestUpgradeFromAURL(t *testing.T) {
@@ -168,8 +68,6 @@ func TestUpgradeFromAURL(t *testing.T) {
 	unharmed(t, l)
 }
 
-func first(url string, _ int64) string { return url }
-
 // An agent that is killed while it fetches goes on where it ended.
 func TestKilledWhileItFetches(t *testing.T) {
 	reached, held := make(chan struct{}), make(chan struct{})
@@ -209,21 +107,6 @@ func TestKilledWhileItFetches(t *testing.T) {
 	t.Logf("%d bytes of %d were served for %q", served, size, asked)
 }
 
-// stalling does something once so many bytes have gone.
-type stalling struct {
-	http.ResponseWriter
-	left int
-	then func()
-}
-
-func (s *stalling) Write(p []byte) (int, error) {
-	if s.left -= len(p); s.left <= 0 {
-		s.ResponseWriter.(*counting).ResponseWriter.(http.Flusher).Flush()
-		s.then()
-	}
-	return s.ResponseWriter.Write(p)
-}
-
 func TestBadDepots(t *testing.T) {
 	elsewhere := openDepot(t, nil)
 	elsewhere.put("v2")
@@ -259,9 +142,7 @@ func TestBadDepots(t *testing.T) {
 	if asked, _ := elsewhere.requests(); len(asked) > 0 {
 		t.Errorf("another host was asked for %v", asked)
 	}
-	if left, err := os.ReadDir(filepath.Join(a.Dir, "s", "uploads")); err != nil || len(left) > 0 {
-		t.Errorf("they left %v, %v", left, err)
-	}
+	nothingBegun(t, a)
 	before, _ := d.requests()
 	a.CtlOK(t, "push", as(url, "broken"))
 	asked, _ := d.requests()
@@ -269,11 +150,6 @@ func TestBadDepots(t *testing.T) {
 	if n := int64(len(asked) - len(before)); n < size/(1<<20) {
 		t.Errorf("%d connections for %d bytes", n, size)
 	}
-}
-
-// as has the depot behave so.
-func as(url, how string) string {
-	return strings.Replace(url, "?", "?as="+how+"&", 1)
 }
 
 // Room is found before a byte is written, or the fetch is refused.
@@ -286,8 +162,14 @@ func TestFetchWithoutRoom(t *testing.T) {
 	if r.Code != 1 || !strings.Contains(r.Stderr, "limits.artifacts of graced.yaml") {
 		t.Errorf("more than the quota: %v", r)
 	}
+	nothingBegun(t, a)
+}
+
+// nothingBegun fails the test if an upload of what was refused is left.
+func nothingBegun(t *testing.T, a *harness.Agent) {
+	t.Helper()
 	if left, err := os.ReadDir(filepath.Join(a.Dir, "s", "uploads")); err != nil || len(left) > 0 {
-		t.Errorf("it left %v, %v", left, err)
+		t.Errorf("left are %v, %v", left, err)
 	}
 }
 

@@ -20,7 +20,13 @@ func TestFleetPauseAndResume(t *testing.T) {
 		t.Errorf("it is paused, and they run %v", runs)
 	}
 	f.Elsewhere.OK("rollout", "resume", "-m", "go on")
-	f.became(f.ended(driver.End(), 0, before, f.digest("v2")), map[string]int{"upgraded": 3})
+	r := driver.End()
+	_, after, _ := strings.Cut(r.Stdout, "paused by an operator")
+	meanwhile, _, goesOn := strings.Cut(after, `"hold":"nothing"`)
+	if !goesOn || strings.Contains(meanwhile, `"progress":"upgrading"`) {
+		t.Errorf("it is paused, and its hosts: %s", meanwhile)
+	}
+	f.became(f.ended(r, 0, before, f.digest("v2")), map[string]int{"upgraded": 3})
 }
 
 func TestFleetPromoteAndAbort(t *testing.T) {
@@ -50,8 +56,10 @@ func TestFleetFreeze(t *testing.T) {
 	before := f.Runs()
 	rolled := f.ended(f.Here.Try(f.upgrade("v2")...), 0, before, f.digest("v2"))
 	f.Elsewhere.OK("freeze", "--all", "-m", "it is Friday")
-	if r := f.Here.Try(f.upgrade("v3")...); r.Code == 0 || !strings.Contains(r.Stderr+r.Stdout, "it is Friday") {
-		t.Errorf("a rollout to frozen hosts: %v", r)
+	frozen := f.Here.Try(f.upgrade("v3")...)
+	f.became(f.ended(frozen, 1, f.Runs(), f.digest("v3")), map[string]int{"skipped": 3})
+	if !strings.Contains(frozen.Stderr+frozen.Stdout, "it is Friday") {
+		t.Errorf("a rollout to frozen hosts: %v", frozen)
 	}
 	back := f.Here.Try("rollback", "web", "--rollout", rolled.ID, "-o", "json", "-m", "even on Fridays")
 	f.became(f.ended(back, 0, before, f.digest("v2")), map[string]int{"rolled-back": 3})

@@ -106,7 +106,7 @@ func TestFleetDriverThatSlept(t *testing.T) {
 			sleeper.Freeze()
 			other := f.Elsewhere.Start("rollout", "resume", "--take-over", "-m", "alice's machine sleeps", "-o", "json")
 			r := c.wake(sleeper, other)
-			f.ended(r, 0, before, f.digest("v2"))
+			f.became(f.ended(r, 0, before, f.digest("v2")), map[string]int{"upgraded": 4})
 			settled := f.generations()
 			if r := sleeper.End(); r.Code != 7 {
 				t.Errorf("who was overtaken ends with exit code %d, want 7: %v", r.Code, r)

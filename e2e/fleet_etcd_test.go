@@ -6,7 +6,6 @@ import (
 	"maps"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/gracefleet/gracefleet/e2e/harness"
 )
@@ -23,11 +22,9 @@ func coordinated(t *testing.T) (*fleet, *harness.Etcd) {
 // awaitFree waits until nobody drives a rollout as far as the etcd knows.
 func (f *fleet) awaitFree(e *harness.Etcd) {
 	f.t.Helper()
-	for limit := time.Now().Add(30 * time.Second); e.Ctl("get", "--prefix", "--keys-only", "/gracefleet/drivers/") != ""; time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(limit) {
-			f.t.Fatal("the service is never free again")
-		}
-	}
+	eventually(f.t, "nobody drives as far as the etcd knows", func() bool {
+		return e.Ctl("get", "--prefix", "--keys-only", "/gracefleet/drivers/") == ""
+	})
 }
 
 // An etcd that hangs, or dies, in the middle of a rollout keeps nothing from its end, and
@@ -66,13 +63,15 @@ func TestFleetWithoutItsEtcd(t *testing.T) {
 func TestFleetOperatorsOfDifferentHosts(t *testing.T) {
 	t.Parallel()
 	f, _ := coordinated(t)
-	of := func(d *harness.Driver, hosts, version string) *harness.Running {
-		return d.Start("upgrade", "web", harness.Program(t, "runtime", version), "--hosts", hosts, "--waves", "100%", "--soak", "3s", "-o", "json")
+	of := func(d *harness.Driver, hosts, version string, more ...string) *harness.Running {
+		args := []string{"upgrade", "web", harness.Program(t, "runtime", version), "--hosts", hosts, "--waves", "100%", "-o", "json"}
+		return d.Start(append(args, more...)...)
 	}
 	before := f.Runs()
-	driver := of(f.Here, "web-01,web-02", "v2")
-	driver.Until("soaking")
+	driver := of(f.Here, "web-01,web-02", "v2", "--canary", "1", "--pause", "manual")
+	driver.Until("pausing")
 	lost := of(f.Elsewhere, "web-03", "v3").End()
+	f.Here.OK("rollout", "promote")
 	if id := rolloutOf(t, driver.End()); lost.Code != 7 || !strings.Contains(lost.Stdout, id) || !strings.Contains(lost.Stdout, "drives rollout") {
 		t.Errorf("the second one heard %v", lost)
 	}
@@ -100,11 +99,7 @@ func TestFleetDriverIsGoneFromEtcd(t *testing.T) {
 		driver.Until("pausing")
 		c.gone(driver)
 		f.awaitFree(e)
-		word := []string{"rollout", "promote", "-m", "they are gone", "-o", "json"}
-		other := f.Elsewhere.Try(word...)
-		for limit := time.Now().Add(30 * time.Second); strings.Contains(other.Stdout, "heard it") && time.Now().Before(limit); time.Sleep(time.Second) {
-			other = f.Elsewhere.Try(word...) // the lease on the hosts lasts a little longer
-		}
+		other := f.Elsewhere.Try("rollout", "promote", "-m", "they are gone", "-o", "json")
 		f.became(f.ended(other, 0, before, f.digest(c.version)), map[string]int{"upgraded": 3})
 		settled := f.generations()
 		c.wake(driver)

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/gracefleet/gracefleet/e2e/harness"
 )
@@ -65,13 +64,13 @@ func TestFleetSeedDies(t *testing.T) {
 	before := f.Runs()
 	run := f.Here.Start(f.upgradeTo(program, "--seeds", "1")...)
 	var seed *harness.Host
-	for deadline := time.Now().Add(time.Minute); seed == nil; time.Sleep(time.Millisecond) {
-		if hosts := f.served(); len(hosts) > 0 {
+	eventually(t, "a host fetches from another one", func() bool {
+		hosts := f.served()
+		if len(hosts) > 0 {
 			seed = hosts[0]
-		} else if time.Now().After(deadline) {
-			t.Fatal("nobody fetches from a host")
 		}
-	}
+		return seed != nil
+	})
 	seed.Kill9(t)
 	seed.Restart(t)
 	r := run.End()

@@ -4,10 +4,7 @@ package e2e
 
 import (
 	"fmt"
-	"os"
 	"slices"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -44,11 +41,11 @@ func benchmarkLocalSocket(b *testing.B, kind string, local bool, count int) {
 	}
 	if kind != "" {
 		f := startFlood(b, kind, address, ca.ClientFiles("read", "eve"), count)
-		before := cpu(b, s.PID())
+		before := s.CPU()
 		begin := time.Now()
 		defer func() {
-			used := cpu(b, s.PID()) - before
-			b.Logf("the attack: %s; the agent used %.2f processors, %d MiB", f.end(), used.Seconds()/time.Since(begin).Seconds(), resident(b, s.PID())>>20)
+			used := s.CPU() - before
+			b.Logf("the attack: %s; the agent used %.2f processors, %d MiB", f.end(), used.Seconds()/time.Since(begin).Seconds(), s.Memory()>>20)
 		}()
 	}
 	var took []time.Duration
@@ -65,18 +62,4 @@ func benchmarkLocalSocket(b *testing.B, kind string, local bool, count int) {
 	b.ReportMetric(milliseconds(took[len(took)/2]), "ms-p50")
 	b.ReportMetric(milliseconds(took[len(took)*99/100]), "ms-p99")
 	b.ReportMetric(milliseconds(took[len(took)-1]), "ms-max")
-}
-
-// resident is the memory of a process in bytes.
-func resident(t testing.TB, pid int) int {
-	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	pages, err := strconv.Atoi(strings.Fields(string(text))[1])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pages * os.Getpagesize()
 }

@@ -44,11 +44,7 @@ func TestRolloutOverKilledAgents(t *testing.T) {
 	}
 	d.claim(to(digest), nil)
 	again(pb.RolloutReport_PROGRESS_PUSHED)
-	d.advance(pb.AdvanceRolloutRequest_STEP_UPGRADE)
-	s.Kill9(t)
-	s.Restart(t)
-	d.advance(pb.AdvanceRolloutRequest_STEP_UPGRADE)
-	d.reach(pb.RolloutReport_PROGRESS_SOAKING)
+	d.advanceOverADeath(pb.AdvanceRolloutRequest_STEP_UPGRADE, pb.RolloutReport_PROGRESS_SOAKING)
 	again(pb.RolloutReport_PROGRESS_SOAKING)
 	d.advance(pb.AdvanceRolloutRequest_STEP_UPGRADE)
 	if got := s.Status(t, "web"); len(got.GetGenerations()) != 2 {
@@ -58,11 +54,7 @@ func TestRolloutOverKilledAgents(t *testing.T) {
 	d.is(pb.RolloutReport_PROGRESS_UPGRADED)
 	closed(1)
 	again(pb.RolloutReport_PROGRESS_UPGRADED)
-	d.advance(pb.AdvanceRolloutRequest_STEP_UNDO)
-	s.Kill9(t)
-	s.Restart(t)
-	d.advance(pb.AdvanceRolloutRequest_STEP_UNDO)
-	d.reach(pb.RolloutReport_PROGRESS_ROLLED_BACK)
+	d.advanceOverADeath(pb.AdvanceRolloutRequest_STEP_UNDO, pb.RolloutReport_PROGRESS_ROLLED_BACK)
 	closed(2)
 	again(pb.RolloutReport_PROGRESS_ROLLED_BACK)
 	d.release("rolled-back")
@@ -130,18 +122,25 @@ func TestAgentDiesAsARolloutBegins(t *testing.T) {
 	for i := range during() {
 		d := s.drives("ci", fmt.Sprint("r", i))
 		d.claim(to(digest), nil)
-		d.advance(pb.AdvanceRolloutRequest_STEP_UPGRADE)
-		s.Kill9(t)
-		s.Restart(t)
-		begun := d.said.GetUpgradeId()
-		d.advance(pb.AdvanceRolloutRequest_STEP_UPGRADE)
-		if d.reach(pb.RolloutReport_PROGRESS_SOAKING); d.said.GetUpgradeId() != begun {
-			t.Fatalf("upgrade %s became %s", begun, d.said.GetUpgradeId())
-		}
+		d.advanceOverADeath(pb.AdvanceRolloutRequest_STEP_UPGRADE, pb.RolloutReport_PROGRESS_SOAKING)
 		d.advance(pb.AdvanceRolloutRequest_STEP_UNDO)
 		d.release("over")
 		s.awaitAlone(awaitLimit)
 	}
 	s.upgrade(digest, 0)
 	s.awaitUpgrade(pb.Upgrade_STATE_SUCCEEDED)
+}
+
+// advanceOverADeath has the agent die as it has answered, and asks the next one for the
+// same step, which goes on with what was begun.
+func (d *driver) advanceOverADeath(step pb.AdvanceRolloutRequest_Step, want pb.RolloutReport_Progress) {
+	d.t.Helper()
+	d.advance(step)
+	begun := d.said.GetUpgradeId()
+	d.Kill9(d.t)
+	d.Restart(d.t)
+	d.advance(step)
+	if d.reach(want); d.said.GetUpgradeId() != begun {
+		d.t.Fatalf("upgrade %s became %s", begun, d.said.GetUpgradeId())
+	}
 }

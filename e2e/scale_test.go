@@ -176,10 +176,11 @@ func BenchmarkRealAgents(t *testing.B) {
 	before, command := f.Runs(), f.upgrade("v2", "--canary", "1", "--waves", "10%,50%,100%", "--max-in-flight", "10")
 	r, cost := harness.Measured(f.Here.Command(t.Context(), command...))
 	f.became(f.ended(r, 0, before, f.digest("v2")), map[string]int{"upgraded": hosts})
-	var answered, memory int64
+	var answered int64
 	for _, seen := range users.End() {
 		answered += seen.Answered()
 	}
+	memory := 0
 	for _, h := range f.Hosts {
 		memory += h.Memory()
 	}

@@ -4,8 +4,6 @@ package e2e
 
 import (
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"os"
 	"os/exec"
@@ -63,7 +61,7 @@ func (r *release) write(name string, data []byte) string {
 func (r *release) sign(program string, number int64, change func(*statement.Statement)) string {
 	r.t.Helper()
 	s := statement.Statement{
-		Service: "web", Platform: "linux/" + runtime.GOARCH, Artifact: digestOf(r.t, program), Release: number,
+		Service: "web", Platform: "linux/" + runtime.GOARCH, Artifact: harness.Digest(r.t, program), Release: number,
 		Expires: time.Now().Add(time.Hour).UTC(),
 	}
 	if change != nil {
@@ -75,16 +73,6 @@ func (r *release) sign(program string, number int64, change func(*statement.Stat
 	}
 	r.files++
 	return r.write(fmt.Sprintf("%d.signature", r.files), signed.File())
-}
-
-func digestOf(t testing.TB, path string) string {
-	t.Helper()
-	data, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sum := sha256.Sum256(data)
-	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
 // signedService is a service web, not applied yet, on a host whose configuration the
@@ -183,7 +171,7 @@ func TestSignedArtifactsAlone(t *testing.T) {
 		"release 41, and 42 was":            {v2, "--signature", ours.sign(v2, 41, nil)},
 		"no statement with a minisign":      {v2, "--signature", s.Spec(t, "signed, believe me")},
 		"a signed artifact is required":     {v2},
-		"a signed artifact is required: s":  {"--artifact", digestOf(t, v2)},
+		"a signed artifact is required: s":  {"--artifact", harness.Digest(t, v2)},
 		"nobody can have signed it":         {"--artifact", "host:/bin/sh", "--signature", ours.sign(v2, 43, nil)},
 		"a signed artifact is required: se": {"-f", s.Spec(t, s.yaml("v2"))},
 	} {
@@ -230,7 +218,7 @@ func TestAnUnsignedArchiveStaysShut(t *testing.T) {
 		t.Fatalf("tar: %v: %s", err, out)
 	}
 	stored := func() (names []string) {
-		names, err := filepath.Glob(filepath.Join(s.Dir, "s", "artifacts", strings.TrimPrefix(digestOf(t, tree), "sha256:"), "*"))
+		names, err := filepath.Glob(filepath.Join(s.Dir, "s", "artifacts", strings.TrimPrefix(harness.Digest(t, tree), "sha256:"), "*"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -420,7 +408,7 @@ func TestNoWayAroundSignatures(t *testing.T) {
 	if g := harness.Active(s.Status(t, "web")); g.GetRelease() != 1 {
 		t.Errorf("release %d runs", g.GetRelease())
 	}
-	_, err := s.upgrades().StartUpgrade(t.Context(), &pb.StartUpgradeRequest{Service: "web", Artifact: digestOf(t, v2)})
+	_, err := s.upgrades().StartUpgrade(t.Context(), &pb.StartUpgradeRequest{Service: "web", Artifact: harness.Digest(t, v2)})
 	if got := api.ReasonOf(err); got != pb.Reason_REASON_SIGNATURE_REQUIRED {
 		t.Errorf("the reason is %v", got)
 	}

@@ -30,9 +30,9 @@ const (
 func TestAThousandWatchers(t *testing.T) {
 	s := start(t, "runtime", signalDrain, "--log-level", "error")
 	upgrade := s.alternate()
-	rest := resident(t, s.PID())
+	rest := s.Memory()
 	w := watchAll(t, s)
-	idle, before := resident(t, s.PID()), cpu(t, s.PID())
+	idle, before := s.Memory(), s.CPU()
 	begin := time.Now()
 	rounds := 3
 	if full {
@@ -42,13 +42,13 @@ func TestAThousandWatchers(t *testing.T) {
 	for i := range rounds {
 		upgrade(i)
 		s.awaitUpgrade(pb.Upgrade_STATE_SUCCEEDED)
-		most = max(most, resident(t, s.PID()))
+		most = max(most, s.Memory())
 	}
 	w.awaitGeneration(t, int32(rounds+1))
-	most = max(most, resident(t, s.PID()))
+	most = max(most, s.Memory())
 	t.Logf("%d watchers: %.1f MiB at rest, %.1f more with them, %.1f more at most in %d upgrades (%v); %d messages, %.2f processors",
 		watchers, mebibytes(rest), mebibytes(idle-rest), mebibytes(most-rest), rounds, time.Since(begin).Round(time.Millisecond),
-		w.messages.Load(), (cpu(t, s.PID())-before).Seconds()/time.Since(begin).Seconds())
+		w.messages.Load(), (s.CPU()-before).Seconds()/time.Since(begin).Seconds())
 	if most-rest > watchersMemory && !harness.RaceBuild {
 		t.Errorf("%d watchers take %d bytes of the agent's memory", watchers, most-rest)
 	}
@@ -60,7 +60,7 @@ func TestStoppedWatchers(t *testing.T) {
 	s := start(t, "runtime", signalDrain, "--log-level", "error")
 	upgrade := s.alternate()
 	s.Status(t, "web") // a connection of our own
-	rest, alone := resident(t, s.PID()), connections(t, s.Socket)
+	rest, alone := s.Memory(), connections(t, s.Socket)
 	f := startFlood(t, "watch", s.Socket, certstest.Files{}, watchers)
 	defer f.end()
 	if n := connections(t, s.Socket); n < alone+watchers/perConnection {
@@ -78,7 +78,7 @@ func TestStoppedWatchers(t *testing.T) {
 		}
 		upgrade(i)
 		s.awaitUpgrade(pb.Upgrade_STATE_SUCCEEDED)
-		most = max(most, resident(t, s.PID()))
+		most = max(most, s.Memory())
 		<-news.C
 	}
 	t.Logf("%d stopped watchers: let go of after %v, %.1f MiB at most", watchers, time.Since(begin).Round(time.Second), mebibytes(most-rest))

@@ -172,8 +172,11 @@ func (a *Agent) begin(t testing.TB) error {
 // PID is the agent's process id.
 func (a *Agent) PID() int { return a.cmd.Process.Pid }
 
-// Memory is how much the agent's process takes now, in bytes; 0 when that is not known.
-func (a *Agent) Memory() int64 { return resident(a.PID()) }
+// Memory is how much the agent's process takes now, in bytes.
+func (a *Agent) Memory() int { return resident(a.t, a.PID()) }
+
+// CPU is how much processor time the agent's process has taken so far.
+func (a *Agent) CPU() time.Duration { return spent(a.t, a.PID()) }
 
 // Log is all that the agent has said.
 func (a *Agent) Log() string { return a.log.String() }

@@ -19,6 +19,7 @@ import (
 type Clients struct {
 	t       testing.TB
 	hosts   map[string]*Host // by address
+	stuck   time.Duration    // a request is, when one sent so much later is answered first
 	running *Running
 }
 
@@ -40,7 +41,8 @@ func (f *Fleet) Clients() *Clients {
 // users who wait that long for an answer.
 func (f *Fleet) ClientsAt(rate int, patience time.Duration) *Clients {
 	f.t.Helper()
-	c := &Clients{t: f.t, hosts: map[string]*Host{}}
+	// A machine that is slow is slow for all.
+	c := &Clients{t: f.t, hosts: map[string]*Host{}, stuck: patience / 6}
 	var addresses []string
 	for _, h := range f.Hosts {
 		a := fmt.Sprintf("%s:%d", address(users, h.number), servicePort)
@@ -48,15 +50,16 @@ func (f *Fleet) ClientsAt(rate int, patience time.Duration) *Clients {
 		addresses = append(addresses, a)
 	}
 	each := fmt.Sprint(rate)
-	args := []string{"-address", strings.Join(addresses, ","), "-fresh", each, "-keep-alive", each, "-connections", fmt.Sprint(min(rate, 2)), "-timeout", patience.String(), "-duration", "0"}
-	cmd := exec.Command(Binary(f.t, "loadgen"), args...)
+	cmd := exec.Command(Binary(f.t, "loadgen"), "-address", strings.Join(addresses, ","), "-fresh", each, "-keep-alive", each,
+		"-connections", fmt.Sprint(min(rate, 2)), "-timeout", patience.String(), "-duration", "0")
 	InNetwork(cmd, f.clients)
-	c.running = startRunning(f.t, cmd, args)
+	c.running = startRunning(f.t, cmd)
 	return c
 }
 
-// End has them leave, and returns what they saw of each host. A request that was lost
-// fails the test, and so does a host that none was sent to.
+// End has them leave, and returns what they saw of each host. A request that was lost, or
+// stuck while others were answered, fails the test, and so does a host that none was
+// sent to.
 func (c *Clients) End() map[*Host]load.Snapshot {
 	c.t.Helper()
 	c.running.signal(syscall.SIGINT)
@@ -70,6 +73,9 @@ func (c *Clients) End() map[*Host]load.Snapshot {
 		s := figures[address]
 		if s.Lost() > 0 || s.Answered() == 0 {
 			c.t.Errorf("%s: %v", h.Name, s)
+		}
+		if s.Overtaken > c.stuck {
+			c.t.Errorf("%s: a request was stuck while one sent %v later was answered: %v", h.Name, s.Overtaken, s)
 		}
 		seen[h] = s
 	}

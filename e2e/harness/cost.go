@@ -3,12 +3,14 @@
 package harness
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
 	"syscall"
+	"testing"
 	"time"
 )
 
@@ -37,35 +39,34 @@ func Measured(cmd *exec.Cmd) (Result, Cost) {
 	return r, c
 }
 
-// resident is how much memory a process has, in bytes; 0 when that is not known.
-func resident(pid int) int64 {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+// resident is how much memory a process has, in bytes.
+func resident(t testing.TB, pid int) int {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
 	if err != nil {
-		return 0
+		t.Fatal(err)
 	}
-	_, after, _ := strings.Cut(string(status), "VmRSS:")
-	kib, _, _ := strings.Cut(strings.TrimSpace(after), " ")
-	n, err := strconv.ParseInt(kib, 10, 64)
+	pages, err := strconv.Atoi(strings.Fields(string(text))[1])
 	if err != nil {
-		return 0
+		t.Fatal(err)
 	}
-	return n << 10
+	return pages * os.Getpagesize()
 }
 
-// spent is the CPU time that a process has taken so far; 0 when that is not known.
-func spent(pid int) time.Duration {
+// spent is the processor time that a process has used, by /proc/PID/stat (proc(5),
+// fields 14 and 15, in hundredths of a second).
+func spent(t testing.TB, pid int) time.Duration {
+	t.Helper()
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return 0
+		t.Fatal(err)
 	}
-	// After the name in parentheses, which may hold anything, come state and 10 more;
-	// then user and system time in ticks of 10 ms (proc(5)).
-	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
-	var ticks int64
-	for _, field := range fields[11:13] {
-		n, err := strconv.ParseInt(field, 10, 64)
+	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+	var ticks int
+	for _, f := range fields[11:13] {
+		n, err := strconv.Atoi(string(f))
 		if err != nil {
-			return 0
+			t.Fatal(err)
 		}
 		ticks += n
 	}

@@ -28,7 +28,7 @@ type Result struct {
 }
 
 func (r Result) String() string {
-	return fmt.Sprintf("gracectl %s: exit code %d\nstdout: %s\nstderr: %s", strings.Join(r.Args, " "), r.Code, r.Stdout, r.Stderr)
+	return fmt.Sprintf("%s: exit code %d\nstdout: %s\nstderr: %s", strings.Join(r.Args, " "), r.Code, r.Stdout, r.Stderr)
 }
 
 // Ctl runs gracectl on this agent.
@@ -74,11 +74,10 @@ func (a *Agent) ctl(ctx context.Context, args ...string) Result {
 
 // Run runs a gracectl that Command has prepared.
 func Run(cmd *exec.Cmd) Result {
-	args := cmd.Args[1:]
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
-	r := Result{Args: args, Stdout: stdout.String(), Stderr: stderr.String(), Code: cmd.ProcessState.ExitCode()}
+	r := Result{Args: cmd.Args, Stdout: stdout.String(), Stderr: stderr.String(), Code: cmd.ProcessState.ExitCode()}
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
 		r.Stderr += err.Error()
 	}

@@ -92,5 +92,5 @@ func (d *Driver) OK(args ...string) string {
 // Start runs a gracectl, and returns at once.
 func (d *Driver) Start(args ...string) *Running {
 	d.t.Helper()
-	return startRunning(d.t, d.Command(context.Background(), args...), args)
+	return startRunning(d.t, d.Command(context.Background(), args...))
 }

@@ -51,20 +51,18 @@ const (
 	firstHost = 10
 )
 
-// StartFleet starts so many hosts, two at least, of the role web and of the zones a, b and c in
-// turn. Their service is declared by a service file without name, artifact and
+// StartFleet starts so many hosts, two at least, of the role web and of the zones a, b
+// and c in turn. Their service is declared by a service file without name, artifact and
 // sockets; DIR in it becomes the host's Dir. version is which of the testserver
 // runtime it runs first, and config is what the agents' graced.yaml says.
 func StartFleet(t testing.TB, hosts int, version, yaml string, config ...string) *Fleet {
 	t.Helper()
-	f := &Fleet{t: t, network: newNetwork(t), inventory: filepath.Join(t.TempDir(), "fleet.yaml")}
-	ca := certstest.NewCA(t)
-	f.ca = ca
+	f := &Fleet{t: t, network: newNetwork(t), ca: certstest.NewCA(t), inventory: filepath.Join(t.TempDir(), "fleet.yaml")}
 	f.clients = f.network.add(t, "clients", clientsNumber, users)
-	f.Here = f.driver("here", hereNumber, ca.ClientFiles("operator", "alice"))
-	f.Elsewhere = f.driver("elsewhere", elsewhereNumber, ca.ClientFiles("operator", "bob"))
+	f.Here = f.driver("here", hereNumber, f.ca.ClientFiles("operator", "alice"))
+	f.Elsewhere = f.driver("elsewhere", elsewhereNumber, f.ca.ClientFiles("operator", "bob"))
 	for i := range hosts {
-		f.Hosts = append(f.Hosts, f.host(fmt.Sprintf("web-%02d", i+1), firstHost+i, ca, config))
+		f.Hosts = append(f.Hosts, f.host(fmt.Sprintf("web-%02d", i+1), firstHost+i, config))
 	}
 	t.Cleanup(func() {
 		f.each(func(h *Host) error { h.cleanup(); return nil })
@@ -89,10 +87,10 @@ func StartFleet(t testing.TB, hosts int, version, yaml string, config ...string)
 }
 
 // host prepares one.
-func (f *Fleet) host(name string, number int, ca *certstest.CA, config []string) *Host {
+func (f *Fleet) host(name string, number int, config []string) *Host {
 	f.t.Helper()
 	namespace, ip := f.network.add(f.t, name, number, agents, users), address(agents, number)
-	cert := ca.Agent(name, func(c *x509.Certificate) { c.IPAddresses = []net.IP{net.ParseIP(ip)} })
+	cert := f.ca.Agent(name, func(c *x509.Certificate) { c.IPAddresses = []net.IP{net.ParseIP(ip)} })
 	flags := []string{"--listen", ip + ":7443", "--tls-cert", cert.Cert, "--tls-key", cert.Key, "--tls-ca", cert.CA}
 	if len(config) > 0 {
 		path := filepath.Join(f.t.TempDir(), "graced.yaml")

@@ -13,10 +13,9 @@ import (
 	"time"
 )
 
-// Running is a gracectl under way, and what it has said so far.
+// Running is a command under way, and what it has said so far.
 type Running struct {
 	t      testing.TB
-	args   []string
 	cmd    *exec.Cmd
 	stderr log
 
@@ -27,9 +26,9 @@ type Running struct {
 }
 
 // startRunning ends the command with the test, however it is then.
-func startRunning(t testing.TB, cmd *exec.Cmd, args []string) *Running {
+func startRunning(t testing.TB, cmd *exec.Cmd) *Running {
 	t.Helper()
-	r := &Running{t: t, args: args, cmd: cmd, news: make(chan struct{})}
+	r := &Running{t: t, cmd: cmd, news: make(chan struct{})}
 	out, w := io.Pipe()
 	cmd.Stdout, cmd.Stderr = w, &r.stderr
 	if err := cmd.Start(); err != nil {
@@ -64,8 +63,8 @@ func (r *Running) tell(change func()) {
 	r.news = make(chan struct{})
 }
 
-// Lines are those of its standard output so far.
-func (r *Running) Lines() []string {
+// said are the lines of its standard output so far.
+func (r *Running) said() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.lines[:len(r.lines):len(r.lines)]
@@ -78,7 +77,7 @@ const sayLimit = 45 * time.Second
 func (r *Running) Line(n int) (string, bool) {
 	r.t.Helper()
 	r.await(sayLimit, func() bool { return len(r.lines) > n || r.ended })
-	if lines := r.Lines(); len(lines) > n {
+	if lines := r.said(); len(lines) > n {
 		return lines[n], true
 	}
 	return "", false
@@ -123,7 +122,7 @@ func (r *Running) await(length time.Duration, cond func() bool) {
 		case <-news:
 		case <-limit.C:
 			r.Kill9()
-			r.t.Fatalf("gracectl %s says nothing more for %v:\n%s\n%s", strings.Join(r.args, " "), length, strings.Join(r.Lines(), "\n"), r.stderr.String())
+			r.t.Fatalf("%v says nothing more for %v:\n%s\n%s", r.cmd.Args, length, strings.Join(r.said(), "\n"), r.stderr.String())
 		}
 	}
 }
@@ -140,7 +139,7 @@ func (r *Running) Thaw() { r.signal(syscall.SIGCONT) }
 func (r *Running) signal(s syscall.Signal) {
 	r.t.Helper()
 	if err := r.cmd.Process.Signal(s); err != nil {
-		r.t.Fatalf("%v to gracectl %s: %v", s, strings.Join(r.args, " "), err)
+		r.t.Fatalf("%v to %v: %v", s, r.cmd.Args, err)
 	}
 }
 
@@ -148,6 +147,6 @@ func (r *Running) signal(s syscall.Signal) {
 func (r *Running) End() Result {
 	r.t.Helper()
 	r.await(ctlLimit, func() bool { return r.ended })
-	out := strings.Join(r.Lines(), "\n") + "\n"
-	return Result{Args: r.args, Stdout: out, Stderr: r.stderr.String(), Code: r.cmd.ProcessState.ExitCode()}
+	out := strings.Join(r.said(), "\n") + "\n"
+	return Result{Args: r.cmd.Args, Stdout: out, Stderr: r.stderr.String(), Code: r.cmd.ProcessState.ExitCode()}
 }

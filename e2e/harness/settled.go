@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -21,9 +22,7 @@ const settleLimit = 30 * time.Second
 
 // Report is how a rollout's command says that it ended.
 type Report struct {
-	ID       string
-	Outcome  string
-	ExitCode int
+	ID string
 	// Hosts have what became of each targeted host, in a word.
 	Hosts map[string]string
 }
@@ -33,9 +32,9 @@ func (r Result) Report(t testing.TB) Report {
 	t.Helper()
 	out := strings.TrimSpace(r.Stdout)
 	var line struct {
-		Type, Outcome, ID string
-		ExitCode          int
-		Hosts             []struct{ Host, Outcome string }
+		Type, ID string
+		ExitCode int
+		Hosts    []struct{ Host, Outcome string }
 	}
 	if err := json.Unmarshal([]byte(out[strings.LastIndexByte(out, '\n')+1:]), &line); err != nil || line.Type != "result" {
 		t.Fatalf("no result at the end (%v): %v", err, r)
@@ -43,7 +42,7 @@ func (r Result) Report(t testing.TB) Report {
 	if line.ExitCode != r.Code {
 		t.Errorf("the result has exit code %d: %v", line.ExitCode, r)
 	}
-	report := Report{ID: line.ID, Outcome: line.Outcome, ExitCode: line.ExitCode, Hosts: map[string]string{}}
+	report := Report{ID: line.ID, Hosts: map[string]string{}}
 	for _, h := range line.Hosts {
 		if report.Hosts[h.Host] != "" {
 			t.Errorf("%s is in the result twice: %v", h.Host, r)
@@ -153,10 +152,8 @@ func asReported(runs, outcome, before, artifact string) error {
 		"rolled-back": {before}, "failed": {before}, "skipped": {before}, "not-started": {before},
 		"unreachable": {before, artifact},
 	}[outcome]
-	for _, w := range want {
-		if runs == w {
-			return nil
-		}
+	if slices.Contains(want, runs) {
+		return nil
 	}
 	return fmt.Errorf("it runs %s, want %v", runs, want)
 }

@@ -77,11 +77,11 @@ func (s *Simulator) end() {
 	}
 }
 
-// Memory is how much the simulator takes now, in bytes; 0 when that is not known.
-func (s *Simulator) Memory() int64 { return resident(s.cmd.Process.Pid) }
+// Memory is how much the simulator takes now, in bytes.
+func (s *Simulator) Memory() int { return resident(s.t, s.cmd.Process.Pid) }
 
-// CPU is how much CPU time the simulator has taken so far.
-func (s *Simulator) CPU() time.Duration { return spent(s.cmd.Process.Pid) }
+// CPU is how much processor time the simulator has taken so far.
+func (s *Simulator) CPU() time.Duration { return spent(s.t, s.cmd.Process.Pid) }
 
 // Command prepares a gracectl for all of the simulator's hosts.
 func (s *Simulator) Command(ctx context.Context, args ...string) *exec.Cmd {

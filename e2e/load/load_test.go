@@ -230,6 +230,45 @@ func TestOpenLoop(t *testing.T) {
 	}
 }
 
+// What all are waiting for holds up all; a request that is stuck is told apart by those
+// that came later.
+func TestOvertaken(t *testing.T) {
+	const others = 40
+	var (
+		asked         atomic.Int64
+		mu            sync.Mutex
+		stuck, newest time.Time // when it was due, and the last of those that it waited for
+		overtook      int
+		release       = make(chan struct{})
+	)
+	cfg := Config{Fresh: 200, OnAnswer: func(a Answer) {
+		mu.Lock()
+		defer mu.Unlock()
+		if a.Generation == "8" {
+			stuck = a.Due
+			return
+		}
+		if overtook++; overtook <= others {
+			newest = latest(newest, a.Due)
+		}
+		if overtook == others {
+			close(release)
+		}
+	}}
+	cfg.Address = serveHTTP(t, "tcp", "127.0.0.1:0", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if asked.Add(1) > 1 {
+			seven(w, r)
+			return
+		}
+		<-release
+		io.WriteString(w, "gen=8 version=v1 pid=1\n")
+	}))
+	s := runUntil(t, cfg, "answers", func(s Snapshot) bool { return s.Generations["8"].Answers > 0 })
+	if want := newest.Sub(stuck); s.Overtaken < want || s.Lost() != 0 {
+		t.Errorf("one request waited for %d others, overtaken by %v, want at least %v\n%v", others, s.Overtaken, want, s)
+	}
+}
+
 func TestEndOfContextEndsTheLoad(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	l := Run(ctx, Config{Address: serveHTTP(t, "tcp", "127.0.0.1:0", seven), Fresh: 100, KeepAlive: 100})

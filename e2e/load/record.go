@@ -21,6 +21,8 @@ type record struct {
 	fresh, keep side
 	generations map[string]GenerationSeen
 	lag         histogram
+	newest      time.Time // when the latest of those that are answered was due
+	overtaken   time.Duration
 	errors      []string
 }
 
@@ -110,6 +112,8 @@ func (r *record) count(a Answer, connected time.Time) {
 	s := r.side(a.Fresh)
 	s.answered++
 	s.latency.add(a.At.Sub(a.Due))
+	r.overtaken = max(r.overtaken, r.newest.Sub(a.Due))
+	r.newest = latest(r.newest, a.Due)
 	if gap := a.At.Sub(s.lastGood); gap > s.gap {
 		s.gap, s.gapEnd = gap, a.At
 	}
@@ -158,6 +162,7 @@ func (r *record) snapshot() Snapshot {
 		KeepAlive:   r.keep.snapshot(now),
 		Generations: maps.Clone(r.generations),
 		DispatchLag: r.lag.summary(),
+		Overtaken:   r.overtaken,
 		Errors:      slices.Clone(r.errors),
 	}
 }

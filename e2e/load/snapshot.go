@@ -17,6 +17,10 @@ type Snapshot struct {
 	// DispatchLag is how late this program itself sent its requests: latencies
 	// and gaps below it say nothing of the service.
 	DispatchLag Latency `json:"dispatch_lag"`
+	// Overtaken is by how much a request that was answered was due later than one that
+	// still waited then, at most. On a busy machine all are slow together; one that is
+	// stuck is overtaken.
+	Overtaken time.Duration `json:"overtaken"`
 	// Errors are the first losses in words.
 	Errors []string `json:"errors,omitempty"`
 }

@@ -310,10 +310,12 @@ func TestFetchOfAnotherSize(t *testing.T) {
 	}
 }
 
-// stops answers with the first 500,000 bytes and then says nothing, unless it is asked
-// for the rest.
-func stops(content []byte, over <-chan struct{}) http.HandlerFunc {
-	return func(out http.ResponseWriter, in *http.Request) {
+// newSilentWorld has a server that says nothing more after 500,000 bytes. Who asks for
+// what follows gets it.
+func newSilentWorld(t *testing.T, content []byte) *world {
+	t.Helper()
+	over := make(chan struct{})
+	w := newWorld(t, func(out http.ResponseWriter, in *http.Request) {
 		if in.Header.Get("Range") != "" {
 			serve(content)(out, in)
 			return
@@ -322,14 +324,14 @@ func stops(content []byte, over <-chan struct{}) http.HandlerFunc {
 		_, _ = out.Write(content[:500_000])
 		out.(http.Flusher).Flush()
 		<-over
-	}
+	})
+	t.Cleanup(func() { close(over) })
+	return w
 }
 
 func TestSilence(t *testing.T) {
 	content := script()
-	over := make(chan struct{})
-	w := newWorld(t, stops(content, over))
-	defer close(over)
+	w := newSilentWorld(t, content)
 	w.fetcher.patience = 200 * time.Millisecond
 	if _, err := w.fetch(w.order(digestOf(content))); err != nil {
 		t.Fatal(err)
@@ -352,9 +354,7 @@ func TestSilenceBeforeTheHeaders(t *testing.T) {
 // What came before a fetch was given up stays for the next one.
 func TestFetchIsGivenUp(t *testing.T) {
 	content := script()
-	over := make(chan struct{})
-	w := newWorld(t, stops(content, over))
-	defer close(over)
+	w := newSilentWorld(t, content)
 	why := errors.New("the caller has gone")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	_, err := w.fetcher.Fetch(ctx, w.order(digestOf(content)), func(committed, _ int64) error {
