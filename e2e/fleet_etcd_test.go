@@ -115,3 +115,27 @@ func TestFleetDriverIsGoneFromEtcd(t *testing.T) {
 		t.Errorf("the history has %v", ended)
 	}
 }
+
+// Hosts that nobody lists register themselves, and who drives is in the same etcd. It
+// dies in the middle of a rollout; what hosts are there is known again when it is back.
+func TestFleetOfItsRegistry(t *testing.T) {
+	t.Parallel()
+	f, e := coordinated(t)
+	f.Register(e)
+	before := f.Runs()
+	driver := f.Here.Start(f.upgrade("v2", "--canary", "1", "--pause", "5s", "--spread", "zone")...)
+	driver.Until("pausing")
+	e.Kill()
+	r := driver.End()
+	if other := f.Elsewhere.Try("rollout", "list"); other.Code == 0 || !strings.Contains(other.Stderr, "etcd "+e.Address) {
+		t.Errorf("where hosts cannot be known: %v", other)
+	}
+	e.Start()
+	report := f.ended(r, 0, before, f.digest("v2"))
+	f.became(report, map[string]int{"upgraded": 3})
+
+	f.Register(e)
+	f.awaitFree(e)
+	back := f.Elsewhere.Try("rollback", "web", "--rollout", report.ID, "-o", "json", "-m", "users complain")
+	f.became(f.ended(back, 0, before, f.digest("v2")), map[string]int{"rolled-back": 3})
+}

@@ -60,10 +60,10 @@ func (d *Driver) Command(ctx context.Context, args ...string) *exec.Cmd {
 	d.t.Helper()
 	cmd := exec.CommandContext(ctx, Binary(d.t, "gracectl"), args...)
 	cmd.Env = append(os.Environ(), "GRACECTL_INVENTORY="+d.inventory,
-		"GRACECTL_TLS_CERT="+d.files.Cert, "GRACECTL_TLS_KEY="+d.files.Key, "GRACECTL_TLS_CA="+d.files.CA)
+		"GRACECTL_TLS_CERT="+d.files.Cert, "GRACECTL_TLS_KEY="+d.files.Key, "GRACECTL_TLS_CA="+d.files.CA,
+		"GRACECTL_ETCD_CERT="+d.files.Cert, "GRACECTL_ETCD_KEY="+d.files.Key, "GRACECTL_ETCD_CA="+d.files.CA)
 	if d.Coordinator != nil {
-		cmd.Env = append(cmd.Env, "GRACECTL_COORDINATOR=etcds://"+d.Coordinator.Address,
-			"GRACECTL_ETCD_CERT="+d.files.Cert, "GRACECTL_ETCD_KEY="+d.files.Key, "GRACECTL_ETCD_CA="+d.files.CA)
+		cmd.Env = append(cmd.Env, "GRACECTL_COORDINATOR=etcds://"+d.Coordinator.Address)
 	}
 	for _, kind := range []string{"HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR"} {
 		cmd.Env = append(cmd.Env, kind+"="+d.home)

@@ -128,6 +128,20 @@ func (e *Etcd) Ctl(args ...string) string {
 	return out
 }
 
+// await waits until there are so many keys below a prefix.
+func (e *Etcd) await(keys int, prefix string) {
+	e.t.Helper()
+	for limit := time.Now().Add(startLimit); ; time.Sleep(20 * time.Millisecond) {
+		now := strings.Fields(e.Ctl("get", "--prefix", "--keys-only", prefix))
+		if len(now) == keys {
+			return
+		}
+		if time.Now().After(limit) {
+			e.t.Fatalf("below %s are %v, want %d", prefix, now, keys)
+		}
+	}
+}
+
 func (e *Etcd) try(args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
 	defer cancel()

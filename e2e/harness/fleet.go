@@ -37,6 +37,9 @@ type Host struct {
 	Name string
 
 	number int
+	zone   string
+	files  certstest.Files
+	config string // the path of its graced.yaml
 }
 
 // servicePort is where every host's service answers.
@@ -91,24 +94,35 @@ func (f *Fleet) host(name string, number int, config []string) *Host {
 	f.t.Helper()
 	namespace, ip := f.network.add(f.t, name, number, agents, users), address(agents, number)
 	cert := f.ca.Agent(name, func(c *x509.Certificate) { c.IPAddresses = []net.IP{net.ParseIP(ip)} })
-	flags := []string{"--listen", ip + ":7443", "--tls-cert", cert.Cert, "--tls-key", cert.Key, "--tls-ca", cert.CA}
-	if len(config) > 0 {
-		path := filepath.Join(f.t.TempDir(), "graced.yaml")
-		if err := os.WriteFile(path, []byte(strings.Join(config, "")), 0o600); err != nil {
-			f.t.Fatal(err)
-		}
-		flags = append(flags, "--config", path)
+	path := filepath.Join(f.t.TempDir(), "graced.yaml")
+	if err := os.WriteFile(path, []byte(strings.Join(config, "")), 0o600); err != nil {
+		f.t.Fatal(err)
 	}
+	flags := []string{"--listen", ip + ":7443", "--tls-cert", cert.Cert, "--tls-key", cert.Key, "--tls-ca", cert.CA, "--config", path}
 	there := func(_ testing.TB, a *Agent, _ string) { InNetwork(a.cmd, namespace) }
-	return &Host{Agent: prepare(f.t, Binary(f.t, "graced"), there, "", flags), Name: name, number: number}
+	return &Host{Agent: prepare(f.t, Binary(f.t, "graced"), there, "", flags), Name: name, number: number, zone: string(rune('a' + (number-firstHost)%3)), files: cert, config: path}
+}
+
+// Register has all hosts register themselves with an etcd, and operators find them
+// there instead of in a file.
+func (f *Fleet) Register(e *Etcd) {
+	f.t.Helper()
+	f.every(func(h *Host) error {
+		return os.WriteFile(h.config, fmt.Appendf(nil, "registry:\n  etcd: [\"https://%s\"]\n  ca: %s\n  cert: %s\n  key: %s\n  labels: {role: web, zone: %s}\n",
+			e.Address, h.files.CA, h.files.Cert, h.files.Key, h.zone), 0o600)
+	})
+	e.await(len(f.Hosts), "/gracefleet/hosts/")
+	for _, d := range []*Driver{f.Here, f.Elsewhere} {
+		d.inventory = "etcds://" + e.Address
+	}
 }
 
 func (f *Fleet) writeInventory() {
 	f.t.Helper()
 	var b strings.Builder
 	b.WriteString("hosts:\n")
-	for i, h := range f.Hosts {
-		fmt.Fprintf(&b, "  - {name: %s, address: %s:7443, labels: {role: web, zone: %c}}\n", h.Name, address(agents, h.number), 'a'+i%3)
+	for _, h := range f.Hosts {
+		fmt.Fprintf(&b, "  - {name: %s, address: %s:7443, labels: {role: web, zone: %s}}\n", h.Name, address(agents, h.number), h.zone)
 	}
 	if err := os.WriteFile(f.inventory, []byte(b.String()), 0o600); err != nil {
 		f.t.Fatal(err)
