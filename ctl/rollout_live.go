@@ -48,8 +48,7 @@ func rolloutTree(sc *scene, now time.Time, most int, colors bool) []string {
 	for _, h := range sc.targets() {
 		byWave[h.Wave] = append(byWave[h.Wave], h)
 	}
-	const around = 3 // waves before and after this one that have a line of their own
-	first, last := max(0, sc.state.Wave-around), min(len(byWave)-1, sc.state.Wave+around)
+	first, last := wavesToShow(sc.state.Wave, len(byWave), most-len(out))
 	if first > 0 {
 		out = append(out, waveLine(fmt.Sprintf("waves 1 to %d", first), slices.Concat(byWave[:first]...), colors))
 	}
@@ -63,7 +62,25 @@ func rolloutTree(sc *scene, now time.Time, most int, colors bool) []string {
 	if last+1 < len(byWave) {
 		out = append(out, waveLine(fmt.Sprintf("waves %d to %d", last+2, len(byWave)), slices.Concat(byWave[last+1:]...), colors))
 	}
-	return out
+	return out[:min(len(out), max(1, most))]
+}
+
+// wavesToShow are the waves that have a line of their own, in so many lines at most: up
+// to three before and after the one under way. Those before and after these share one.
+func wavesToShow(wave, waves, most int) (first, last int) {
+	for around := 3; ; around-- {
+		first, last = max(0, wave-around), min(waves-1, wave+around)
+		lines := last - first + 1
+		if first > 0 {
+			lines++
+		}
+		if last < waves-1 {
+			lines++
+		}
+		if lines <= most || around == 0 {
+			return first, last
+		}
+	}
 }
 
 // rolloutHead is the rollout in one line.

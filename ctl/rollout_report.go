@@ -134,6 +134,8 @@ func endingText(state *rollout.State) string {
 	switch {
 	case state.Ending == rollout.Fenced:
 		return "goes on with another driver, " + visible(orDash(state.Holder))
+	case state.Ending == rollout.Completed && state.Verdict() == rollout.NotDone:
+		return "changed nothing"
 	case state.Phase == rollout.Ended:
 		return state.Ending.String()
 	case state.Hold() != rollout.Free:

@@ -58,7 +58,7 @@ func TestFleetFreeze(t *testing.T) {
 	f.Elsewhere.OK("freeze", "--all", "-m", "it is Friday")
 	frozen := f.Here.Try(f.upgrade("v3")...)
 	f.became(f.ended(frozen, 1, f.Runs(), f.digest("v3")), map[string]int{"skipped": 3})
-	if !strings.Contains(frozen.Stderr+frozen.Stdout, "it is Friday") {
+	if !strings.Contains(frozen.Stderr+frozen.Stdout, "it is Friday") || !strings.Contains(frozen.Stdout, "changed nothing: of 3 hosts skipped 3") {
 		t.Errorf("a rollout to frozen hosts: %v", frozen)
 	}
 	back := f.Here.Try("rollback", "web", "--rollout", rolled.ID, "-o", "json", "-m", "even on Fridays")
