@@ -12,6 +12,7 @@ import (
 	"github.com/gracefleet/gracefleet/ctl/internal/etcd"
 	"github.com/gracefleet/gracefleet/ctl/rollout"
 	"github.com/gracefleet/gracefleet/ctl/rollout/runner"
+	"github.com/gracefleet/gracefleet/internal/pause"
 )
 
 // coordinatorPlace is what flags, environment or context say; nil when nothing does.
@@ -99,7 +100,7 @@ func withoutCoordinator(err error) error {
 // take waits for the lease of a driver that the hosts know to be gone already.
 func (s *session) take(ctx context.Context, c *etcd.Client, who etcd.Drive, d drive, tell func(string)) (*etcd.Hold, error) {
 	waiting := false
-	for limit := time.Now().Add(etcd.IdleLimit); ; pause(ctx, time.Second) {
+	for limit := time.Now().Add(etcd.IdleLimit); ; _ = pause.For(ctx, time.Second) {
 		hold, err := c.Acquire(ctx, who, d.takeOver, tell)
 		var held *etcd.HeldError
 		if !d.idle || !errors.As(err, &held) || held.By.Rollout != who.Rollout || time.Now().After(limit) || ctx.Err() != nil {
@@ -116,7 +117,7 @@ func (s *session) take(ctx context.Context, c *etcd.Client, who etcd.Drive, d dr
 // service, so that it can be watched.
 func (s *session) awaitBegun(ctx context.Context, by etcd.Drive) {
 	hosts, looker := names(s.fleet()), s.looker()
-	for limit := time.Now().Add(etcd.IdleLimit); ctx.Err() == nil && time.Now().Before(limit); pause(ctx, time.Second/2) {
+	for limit := time.Now().Add(etcd.IdleLimit); ctx.Err() == nil && time.Now().Before(limit); _ = pause.For(ctx, time.Second/2) {
 		if _, err := looker.Look(ctx, by.Service, by.Rollout, hosts); !errors.Is(err, runner.ErrNoRollout) {
 			return
 		}

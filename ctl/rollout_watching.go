@@ -6,6 +6,7 @@ import (
 
 	"github.com/gracefleet/gracefleet/ctl/rollout"
 	"github.com/gracefleet/gracefleet/ctl/rollout/runner"
+	"github.com/gracefleet/gracefleet/internal/pause"
 )
 
 // watchRollout looks at a rollout again and again, and shows it, until it is over or
@@ -26,7 +27,7 @@ func (s *session) watchRollout(ctx context.Context, service, id string, enough f
 		case ctx.Err() != nil && last != nil:
 			return last, nil
 		case err != nil && last != nil && time.Since(seen) < patience:
-			pause(ctx, watchEvery) // all hosts are away at the moment, or we are
+			_ = pause.For(ctx, watchEvery) // all hosts are away at the moment, or we are
 			continue
 		case err != nil:
 			return nil, err
@@ -44,7 +45,7 @@ func (s *session) watchRollout(ctx context.Context, service, id string, enough f
 		if sight.State.Phase == rollout.Ended || enough(sight) {
 			return sight, nil
 		}
-		pause(ctx, lookInterval(len(sight.Spec.Plan.Targets)))
+		_ = pause.For(ctx, lookInterval(len(sight.Spec.Plan.Targets)))
 	}
 }
 

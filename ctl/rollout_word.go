@@ -10,6 +10,7 @@ import (
 	"github.com/gracefleet/gracefleet/ctl/internal/inventory"
 	"github.com/gracefleet/gracefleet/ctl/rollout"
 	"github.com/gracefleet/gracefleet/ctl/rollout/runner"
+	"github.com/gracefleet/gracefleet/internal/pause"
 )
 
 const (
@@ -120,7 +121,7 @@ func (s *session) heard(ctx context.Context, sight *runner.Sight, l left) bool {
 			told = true
 			s.note("%s: rollout %s: waiting until its driver hears it, or has lost its lease", sight.Spec.Service, sight.Spec.ID())
 		}
-		pause(ctx, hearEvery)
+		_ = pause.For(ctx, hearEvery)
 	}
 	return false
 }

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
+	"github.com/gracefleet/gracefleet/internal/pause"
 )
 
 const (
@@ -105,7 +106,7 @@ func (c *client) watch(ctx context.Context, service string, looks chan<- look) {
 			away = true
 			send(look{away: err})
 		}
-		pause(ctx, reconnect)
+		_ = pause.For(ctx, reconnect)
 	}
 }
 
@@ -121,14 +122,5 @@ func (c *client) stream(ctx context.Context, service string, send func(look)) er
 			return err
 		}
 		send(look{status: m.GetStatus(), deleted: m.GetDeleted()})
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
 	}
 }

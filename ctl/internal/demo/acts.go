@@ -2,7 +2,6 @@ package demo
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -10,6 +9,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
+	"github.com/gracefleet/gracefleet/internal/pause"
 )
 
 // play tells the acts in order.
@@ -45,7 +45,7 @@ func (s *stage) create(ctx context.Context, o Options) error {
 	}
 	s.startLoad(ctx, o)
 	s.screen.say("generation 1 serves v1 on port %d; %.0f requests a second from now on, none is ever repeated", s.port, o.Rate)
-	return pause(ctx, time.Second)
+	return rest(ctx, time.Second)
 }
 
 // begin starts an upgrade to a version.
@@ -144,7 +144,7 @@ func (s *stage) abort(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	if err := pause(ctx, 1500*time.Millisecond); err != nil {
+	if err := rest(ctx, 1500*time.Millisecond); err != nil {
 		return err
 	}
 	s.firstAnswer = s.seen(u.GetToGeneration()).FirstAnswer.Sub(trigger)
@@ -158,7 +158,7 @@ func (s *stage) abort(ctx context.Context) error {
 	if answer.GetUpgrade().GetState() != pb.Upgrade_STATE_ABORTED {
 		return unexpected(answer.GetUpgrade())
 	}
-	if err := pause(ctx, time.Second); err != nil {
+	if err := rest(ctx, time.Second); err != nil {
 		return err
 	}
 	s.lastStray = max(0, s.seen(u.GetToGeneration()).LastFreshConnect.Sub(call))
@@ -180,7 +180,7 @@ func (s *stage) rollback(ctx context.Context) error {
 	if end.GetState() != pb.Upgrade_STATE_SUCCEEDED {
 		return unexpected(end)
 	}
-	if err := pause(ctx, time.Second); err != nil {
+	if err := rest(ctx, time.Second); err != nil {
 		return err
 	}
 	first := s.seen(end.GetToGeneration()).FirstAnswer.Sub(call)
@@ -213,14 +213,10 @@ func unexpected(u *pb.Upgrade) error {
 	return fmt.Errorf("upgrade %s ended as %s: %s", u.GetId(), u.GetState(), u.GetMessage())
 }
 
-// pause gives the load time to show what happened.
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return errors.Join(errors.New("interrupted"), context.Cause(ctx))
+// rest gives the load time to show what happened.
+func rest(ctx context.Context, d time.Duration) error {
+	if err := pause.For(ctx, d); err != nil {
+		return fmt.Errorf("interrupted: %w", err)
 	}
+	return nil
 }

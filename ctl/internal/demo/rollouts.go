@@ -27,7 +27,7 @@ func (f *fleet) play(ctx context.Context, o Options) error {
 	}
 	f.startLoad(ctx, o)
 	f.screen.say("%.0f requests a second from now on, none is ever repeated", o.Rate)
-	if err := pause(ctx, time.Second); err != nil {
+	if err := rest(ctx, time.Second); err != nil {
 		return err
 	}
 	done, err := f.typed(ctx, "2. A rollout: one host first, then the others", 0, "upgrade", "sample", "./sample-v2", "--all", "--canary", "1", "-m", "the new release")
@@ -43,7 +43,7 @@ func (f *fleet) play(ctx context.Context, o Options) error {
 	if _, err := f.typed(ctx, "5. Where everybody is", 0, "hosts"); err != nil {
 		return err
 	}
-	return pause(ctx, time.Second)
+	return rest(ctx, time.Second)
 }
 
 // typed is an act of one command.

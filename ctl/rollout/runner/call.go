@@ -11,6 +11,7 @@ import (
 	"github.com/gracefleet/gracefleet/api"
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
 	"github.com/gracefleet/gracefleet/ctl/rollout"
+	"github.com/gracefleet/gracefleet/internal/pause"
 )
 
 const (
@@ -41,7 +42,7 @@ func (t *task) call(ctx context.Context, do func(context.Context, pb.RolloutServ
 			t.refuses()
 		}
 		t.tellLost(ctx, err)
-		if err := pause(ctx, max(jitter(wait), after)); err != nil {
+		if err := pause.For(ctx, max(jitter(wait), after)); err != nil {
 			return nil, err
 		}
 	}
@@ -119,15 +120,3 @@ func (t *task) connect(ctx context.Context) error {
 }
 
 func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) } //nolint:gosec // it need not be unforeseeable
-
-// pause waits; the error is why it ended early.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}

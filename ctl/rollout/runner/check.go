@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/gracefleet/gracefleet/ctl/rollout"
+	"github.com/gracefleet/gracefleet/internal/pause"
 )
 
 const (
@@ -80,7 +81,7 @@ func (t *task) repeat(ctx context.Context, c rollout.Check, index int, answers c
 		case <-ctx.Done():
 			return
 		}
-		if pause(ctx, time.Until(due)) != nil {
+		if pause.For(ctx, time.Until(due)) != nil {
 			return
 		}
 	}

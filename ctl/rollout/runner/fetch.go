@@ -10,6 +10,7 @@ import (
 	"github.com/gracefleet/gracefleet/api"
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
 	"github.com/gracefleet/gracefleet/ctl/rollout"
+	"github.com/gracefleet/gracefleet/internal/pause"
 )
 
 // turn is how long one host is watched before others are.
@@ -66,7 +67,7 @@ func (t *task) await(ctx context.Context) {
 		return r.GetProgress() == pb.RolloutReport_PROGRESS_CLAIMED
 	}
 	if err := t.stream(limited, lacks); err != nil && limited.Err() == nil {
-		_ = pause(ctx, again)
+		_ = pause.For(ctx, again)
 	}
 }
 
@@ -94,5 +95,5 @@ func (t *task) deliver(ctx context.Context, missing []string) (there bool, err e
 	default:
 		return err == nil, err
 	}
-	return false, pause(ctx, again)
+	return false, pause.For(ctx, again)
 }

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/gracefleet/gracefleet/ctl/rollout"
+	"github.com/gracefleet/gracefleet/internal/pause"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -80,7 +81,7 @@ func (f *fleet) fault(ctx context.Context, a *agent, method string) (isLost bool
 	case lost:
 		return true, nil
 	case late:
-		return false, pause(ctx, 12*time.Second)
+		return false, pause.For(ctx, 12*time.Second)
 	case restart:
 		f.served.Go(a.restart)
 		return false, gone

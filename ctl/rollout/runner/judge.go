@@ -6,6 +6,7 @@ import (
 
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
 	"github.com/gracefleet/gracefleet/ctl/rollout"
+	"github.com/gracefleet/gracefleet/internal/pause"
 )
 
 // judge looks at one host while it soaks, and has it promoted or turned away. It has one
@@ -55,6 +56,6 @@ func (t *task) judge(ctx context.Context) {
 	}
 	for ctx.Err() == nil {
 		_, _ = t.advance(ctx, step, reason) // why not, the watch and the lease tell
-		_ = pause(ctx, again)
+		_ = pause.For(ctx, again)
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
 	"github.com/gracefleet/gracefleet/ctl/rollout"
+	"github.com/gracefleet/gracefleet/internal/pause"
 )
 
 // heedEvery is how often the host is asked where operators are heard.
@@ -24,7 +25,7 @@ func (t *task) lease(ctx context.Context) error {
 			return err
 		}
 		t.update(ctx, report)
-		if err := pause(ctx, every); err != nil {
+		if err := pause.For(ctx, every); err != nil {
 			return nil
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/gracefleet/gracefleet/api"
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
 	"github.com/gracefleet/gracefleet/ctl/rollout"
+	"github.com/gracefleet/gracefleet/internal/pause"
 )
 
 // upgrade has the host begin, and follows it from then on.
@@ -66,7 +67,7 @@ func (t *task) undo(ctx context.Context) error {
 // follow looks now and then how a host is that was upgraded: those of a wave may be
 // thousands, which is too many for a connection each.
 func (t *task) follow(ctx context.Context) error {
-	for pause(ctx, jitter(t.followEvery())) == nil {
+	for pause.For(ctx, jitter(t.followEvery())) == nil {
 		if err := t.look(ctx, t.update); err != nil {
 			return err
 		}
@@ -131,7 +132,7 @@ func (t *task) watch(ctx context.Context, last *pb.RolloutReport) error {
 		case err != nil:
 			t.tellLost(ctx, err)
 		}
-		if err := pause(ctx, jitter(wait)); err != nil {
+		if err := pause.For(ctx, jitter(wait)); err != nil {
 			return nil
 		}
 	}

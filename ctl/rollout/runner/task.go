@@ -7,6 +7,7 @@ import (
 	"github.com/gracefleet/gracefleet/api"
 	pb "github.com/gracefleet/gracefleet/api/gracefleet/v1"
 	"github.com/gracefleet/gracefleet/ctl/rollout"
+	"github.com/gracefleet/gracefleet/internal/pause"
 )
 
 // task is one effect that is under way. It is one goroutine, and those that it waits
@@ -40,7 +41,7 @@ func (t *task) run(ctx context.Context) {
 			t.refused(ctx, err)
 		}
 		// What was told ends the effect, unless it came late.
-		_ = pause(ctx, wait)
+		_ = pause.For(ctx, wait)
 	}
 }
 
