@@ -332,7 +332,7 @@ func newSilentWorld(t *testing.T, content []byte) *world {
 func TestSilence(t *testing.T) {
 	content := script()
 	w := newSilentWorld(t, content)
-	w.fetcher.patience = 200 * time.Millisecond
+	w.fetcher.patience = 2 * time.Second
 	if _, err := w.fetch(w.order(digestOf(content))); err != nil {
 		t.Fatal(err)
 	}
