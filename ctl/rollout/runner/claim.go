@@ -55,6 +55,7 @@ func (t *task) ask(ctx context.Context) (*pb.RolloutReport, error) {
 		return nil, err
 	}
 	t.setEpoch(report.GetEpoch())
+	t.leases()
 	t.raiseEpoch(report.GetEpoch())
 	return report, nil
 }

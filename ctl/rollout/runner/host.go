@@ -9,6 +9,7 @@ import (
 type host struct {
 	mu      sync.Mutex
 	epoch   int64     // of the lease; 0 before a claim
+	leased  time.Time // when that was given or renewed last
 	heard   time.Time // when it answered last
 	failing time.Time // since when it does not; zero when it does
 	failure error     // the last
@@ -18,6 +19,20 @@ func (h *host) setEpoch(epoch int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.epoch = epoch
+}
+
+// leases notes that the host has just given the lease, or renewed it.
+func (h *host) leases() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.leased = time.Now()
+}
+
+// mayLease says whether a lease that lasts so long may not be over yet.
+func (h *host) mayLease(lasts time.Duration) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !h.leased.IsZero() && time.Since(h.leased) < lasts
 }
 
 func (h *host) answered() {

@@ -35,13 +35,15 @@ func (t *task) lease(ctx context.Context) error {
 const leaveLimit = 500 * time.Millisecond
 
 // leave ends the leases of a driver that goes before its rollout has ended, so that nobody
-// takes it for there. Those that cannot be told so end by themselves.
+// takes it for there or waits for it: those that it keeps, and those that came with claims
+// a moment ago. Those that cannot be told so end by themselves.
 func (d *drive) leave() {
 	ctx, cancel := context.WithTimeout(context.Background(), leaveLimit)
 	defer cancel()
 	var all sync.WaitGroup
-	for e, t := range d.running {
-		if e.Kind == rollout.Lease {
+	for name, h := range d.hosts {
+		if h.mayLease(d.o.Lease) {
+			t := &task{Runner: d.Runner, Effect: rollout.Effect{Kind: rollout.Lease, Host: name}, host: h}
 			all.Go(func() { t.endLease(ctx) })
 		}
 	}
@@ -56,8 +58,12 @@ func (t *task) endLease(ctx context.Context) {
 }
 
 func (t *task) renew(ctx context.Context) (*pb.RolloutReport, error) {
-	return t.call(ctx, func(ctx context.Context, c pb.RolloutServiceClient) (*pb.RolloutReport, error) {
+	report, err := t.call(ctx, func(ctx context.Context, c pb.RolloutServiceClient) (*pb.RolloutReport, error) {
 		answer, err := c.RenewRollout(ctx, &pb.RenewRolloutRequest{Driver: t.driver()})
 		return answer.GetReport(), err
 	})
+	if err == nil {
+		t.leases()
+	}
+	return report, err
 }

@@ -413,6 +413,33 @@ func TestADriverLeavesWithinASecond(t *testing.T) {
 	})
 }
 
+// Claims come with a lease: who goes on soon after a driver has left waits for none.
+func TestADriverThatLeavesHoldsNothing(t *testing.T) {
+	story(t, 3, func(t *testing.T, f *fleet) {
+		spec := f.spec(t, "1", func(s *rollout.Spec) { s.Policy.Manual = true }, canary())
+		ctx, leave := context.WithCancel(t.Context())
+		_, err := f.drive(t, ctx, spec, "a", func(o *Options) {
+			o.Observe = func(c Change) {
+				if c.State.Phase == rollout.Pausing {
+					leave()
+				}
+			}
+		})
+		if !errors.Is(err, ErrDetached) {
+			t.Fatal(err)
+		}
+		sight, err := Looker{Dial: f.dialer("b")}.Look(t.Context(), "web", "", []string{"web1", "web2", "web3"})
+		if err != nil || len(sight.Reports) != 3 {
+			t.Fatalf("%+v, %v", sight, err)
+		}
+		for host, r := range sight.Reports {
+			if r.GetLeaseEndTime() != nil {
+				t.Errorf("%s waits for the driver until %v", host, r.GetLeaseEndTime().AsTime())
+			}
+		}
+	})
+}
+
 // Hosts that fetch by themselves are watched, and not asked again and again.
 func TestHostsFetchByThemselves(t *testing.T) {
 	story(t, 2, func(t *testing.T, f *fleet) {
