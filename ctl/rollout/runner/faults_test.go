@@ -281,24 +281,16 @@ func TestAClaimThatWasNeverHeardOfIsGivenUp(t *testing.T) {
 func TestALeaseThatIsLeftBehindEnds(t *testing.T) {
 	story(t, 2, func(t *testing.T, f *fleet) {
 		spec := f.spec(t, "1", nil, rollout.Shape{})
-		ctx, die := context.WithCancel(t.Context())
-		if _, err := f.drive(t, ctx, spec, "a", func(o *Options) {
-			o.Observe = func(c Change) {
-				if c.State.Phase == rollout.Rolling {
-					die()
-				}
-			}
-		}); !errors.Is(err, ErrDetached) {
-			t.Fatal(err)
-		}
+		f.leaveIn(t, spec, rollout.Rolling)
 		synctest.Wait() // for calls that were under way
-		a := f.agents["web1"]
+		// As if it had died: where it decided the lease has ended already.
+		a, left := f.agents["web2"], time.Now()
 		a.mu.Lock()
-		a.claim.end = time.Now() // where it decided, it has ended already
+		a.claim.end = left.Add(DefaultLease)
 		a.mu.Unlock()
 		s, err := f.drive(t, t.Context(), spec, "b", nil)
-		if err != nil || s.Verdict() != rollout.Done {
-			t.Errorf("%d, %v, %s", s.Verdict(), err, outcomes(&s))
+		if waited := time.Since(left); err != nil || s.Verdict() != rollout.Done || waited < DefaultLease {
+			t.Errorf("%d, %v, %s, after %v", s.Verdict(), err, outcomes(&s), waited)
 		}
 	})
 }

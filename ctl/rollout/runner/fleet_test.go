@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -144,6 +145,23 @@ func (f *fleet) drive(t testing.TB, ctx context.Context, spec rollout.Spec, name
 		t.Fatal(err)
 	}
 	return r.Run(ctx)
+}
+
+// leaveIn has driver a begin a rollout, and leave in a phase of it.
+func (f *fleet) leaveIn(t testing.TB, spec rollout.Spec, phase rollout.Phase) {
+	t.Helper()
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	_, err := f.drive(t, ctx, spec, "a", func(o *Options) {
+		o.Observe = func(c Change) {
+			if c.State.Phase == phase {
+				leave()
+			}
+		}
+	})
+	if !errors.Is(err, ErrDetached) {
+		t.Fatal(err)
+	}
 }
 
 // story runs a test in a bubble, where time passes when nothing else happens.

@@ -9,7 +9,7 @@ import (
 type host struct {
 	mu      sync.Mutex
 	epoch   int64     // of the lease; 0 before a claim
-	leased  time.Time // when that was given or renewed last
+	leased  time.Time // when that was given or renewed last; zero before
 	heard   time.Time // when it answered last
 	failing time.Time // since when it does not; zero when it does
 	failure error     // the last
@@ -32,7 +32,7 @@ func (h *host) leases() {
 func (h *host) mayLease(lasts time.Duration) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return !h.leased.IsZero() && time.Since(h.leased) < lasts
+	return time.Since(h.leased) < lasts
 }
 
 func (h *host) answered() {

@@ -1,7 +1,6 @@
 package runner
 
 import (
-	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -48,17 +47,7 @@ func TestLook(t *testing.T) {
 func TestAHostHasAnotherSpecUnderTheID(t *testing.T) {
 	story(t, 4, func(t *testing.T, f *fleet) {
 		spec := f.spec(t, "1", nil, rollout.Shape{})
-		ctx, leave := context.WithCancel(t.Context())
-		_, err := f.drive(t, ctx, spec, "a", func(o *Options) {
-			o.Observe = func(c Change) {
-				if c.State.Phase == rollout.Rolling {
-					leave()
-				}
-			}
-		})
-		if !errors.Is(err, ErrDetached) {
-			t.Fatal(err)
-		}
+		f.leaveIn(t, spec, rollout.Rolling)
 		look := func(odd ...string) (*Sight, error) {
 			for _, name := range odd {
 				a := f.agents[name]

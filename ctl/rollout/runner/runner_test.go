@@ -151,17 +151,7 @@ func TestAHostThatWillNotBeginHasFailed(t *testing.T) {
 func TestAnotherRolloutHasTheService(t *testing.T) {
 	story(t, 3, func(t *testing.T, f *fleet) {
 		first := f.spec(t, "1", func(s *rollout.Spec) { s.Policy.Manual = true }, canary())
-		ctx, leave := context.WithCancel(t.Context())
-		_, err := f.drive(t, ctx, first, "a", func(o *Options) {
-			o.Observe = func(c Change) {
-				if c.State.Phase == rollout.Pausing {
-					leave()
-				}
-			}
-		})
-		if !errors.Is(err, ErrDetached) {
-			t.Fatal(err)
-		}
+		f.leaveIn(t, first, rollout.Pausing)
 		// The same with another request: whoever runs the command again finds it.
 		second := f.spec(t, "2", func(s *rollout.Spec) { s.Policy.Manual = true }, canary())
 		s, err := f.drive(t, t.Context(), second, "b", nil)
@@ -417,17 +407,7 @@ func TestADriverLeavesWithinASecond(t *testing.T) {
 func TestADriverThatLeavesHoldsNothing(t *testing.T) {
 	story(t, 3, func(t *testing.T, f *fleet) {
 		spec := f.spec(t, "1", func(s *rollout.Spec) { s.Policy.Manual = true }, canary())
-		ctx, leave := context.WithCancel(t.Context())
-		_, err := f.drive(t, ctx, spec, "a", func(o *Options) {
-			o.Observe = func(c Change) {
-				if c.State.Phase == rollout.Pausing {
-					leave()
-				}
-			}
-		})
-		if !errors.Is(err, ErrDetached) {
-			t.Fatal(err)
-		}
+		f.leaveIn(t, spec, rollout.Pausing)
 		sight, err := Looker{Dial: f.dialer("b")}.Look(t.Context(), "web", "", []string{"web1", "web2", "web3"})
 		if err != nil || len(sight.Reports) != 3 {
 			t.Fatalf("%+v, %v", sight, err)
