@@ -22,9 +22,7 @@ func coordinated(t *testing.T) (*fleet, *harness.Etcd) {
 // awaitFree waits until nobody drives a rollout as far as the etcd knows.
 func (f *fleet) awaitFree(e *harness.Etcd) {
 	f.t.Helper()
-	eventually(f.t, "nobody drives as far as the etcd knows", func() bool {
-		return e.Ctl("get", "--prefix", "--keys-only", "/gracefleet/drivers/") == ""
-	})
+	e.Await(0, "/gracefleet/drivers/")
 }
 
 // An etcd that hangs, or dies, in the middle of a rollout keeps nothing from its end, and
@@ -134,7 +132,7 @@ func TestFleetOfItsRegistry(t *testing.T) {
 	report := f.ended(r, 0, before, f.digest("v2"))
 	f.became(report, map[string]int{"upgraded": 3})
 
-	f.Register(e)
+	e.Await(len(f.Hosts), "/gracefleet/hosts/")
 	f.awaitFree(e)
 	back := f.Elsewhere.Try("rollback", "web", "--rollout", report.ID, "-o", "json", "-m", "users complain")
 	f.became(f.ended(back, 0, before, f.digest("v2")), map[string]int{"rolled-back": 3})

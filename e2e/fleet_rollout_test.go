@@ -3,11 +3,9 @@
 package e2e
 
 import (
-	"encoding/json"
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/gracefleet/gracefleet/e2e/harness"
 )
@@ -53,36 +51,21 @@ func TestFleetIsForeseen(t *testing.T) {
 	f := startFleet(t, 2)
 	before := f.Runs()
 	f.ended(f.Here.Try(f.upgrade("v2", "--waves", "1,2")...), 0, before, f.digest("v2"))
-	type figures struct {
-		Bytes, HostsWithoutDrains  int64
-		Seconds, SecondsWithDrains float64
-	}
-	told := func(r harness.Result) (result struct{ Foreseen, Taken figures }) {
-		t.Helper()
-		if err := json.Unmarshal([]byte(r.Stdout[strings.LastIndexByte(strings.TrimSpace(r.Stdout), '\n')+1:]), &result); err != nil {
-			t.Fatalf("%v: %v", err, r)
-		}
-		return result
-	}
 	info, err := os.Stat(harness.Program(t, "runtime", "v3"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	size := info.Size()
-	var dry figures
-	for limit := time.Now().Add(awaitLimit); ; {
-		dry = told(f.Here.Try(f.upgrade("v3", "--waves", "1,2", "--dry-run")...)).Foreseen
-		if dry.HostsWithoutDrains == 0 || time.Now().After(limit) { // once both have drained
-			break
-		}
-	}
+	var dry harness.Figures
+	eventually(t, "both hosts have drained", func() bool {
+		dry = f.Here.Try(f.upgrade("v3", "--waves", "1,2", "--dry-run")...).Report(t).Foreseen
+		return dry.HostsWithoutDrains == 0
+	})
 	// Soaks of 200 ms in two waves; users' connections outlive the promotion.
-	if dry.Bytes != 2*size || dry.HostsWithoutDrains != 0 || dry.Seconds != 0.4 || dry.SecondsWithDrains <= dry.Seconds || dry.SecondsWithDrains > 25 {
+	if dry.Bytes != 2*size || dry.Seconds != 0.4 || dry.SecondsWithDrains <= dry.Seconds || dry.SecondsWithDrains > 25 {
 		t.Errorf("foreseen are %+v, with a program of %d bytes", dry, size)
 	}
-	r := f.Here.Try(f.upgrade("v3", "--waves", "1,2")...)
-	f.ended(r, 0, before, f.digest("v3"))
-	if got := told(r); got.Foreseen.Bytes != dry.Bytes || got.Foreseen.Seconds != dry.Seconds || got.Taken.Bytes != 2*size || got.Taken.Seconds < dry.Seconds {
+	if got := f.ended(f.Here.Try(f.upgrade("v3", "--waves", "1,2")...), 0, before, f.digest("v3")); got.Foreseen.Bytes != dry.Bytes || got.Foreseen.Seconds != dry.Seconds || got.Taken.Bytes != 2*size || got.Taken.Seconds < dry.Seconds {
 		t.Errorf("in the end: %+v, in the dry run: %+v", got, dry)
 	}
 }

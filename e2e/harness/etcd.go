@@ -128,10 +128,13 @@ func (e *Etcd) Ctl(args ...string) string {
 	return out
 }
 
-// await waits until there are so many keys below a prefix.
-func (e *Etcd) await(keys int, prefix string) {
+// leaseLimit is longer than any lease of ours lasts.
+const leaseLimit = 45 * time.Second
+
+// Await waits until there are so many keys below a prefix.
+func (e *Etcd) Await(keys int, prefix string) {
 	e.t.Helper()
-	for limit := time.Now().Add(startLimit); ; time.Sleep(20 * time.Millisecond) {
+	for limit := time.Now().Add(leaseLimit); ; time.Sleep(20 * time.Millisecond) {
 		now := strings.Fields(e.Ctl("get", "--prefix", "--keys-only", prefix))
 		if len(now) == keys {
 			return

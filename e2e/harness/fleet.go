@@ -111,7 +111,7 @@ func (f *Fleet) Register(e *Etcd) {
 		return os.WriteFile(h.config, fmt.Appendf(nil, "registry:\n  etcd: [\"https://%s\"]\n  ca: %s\n  cert: %s\n  key: %s\n  labels: {role: web, zone: %s}\n",
 			e.Address, h.files.CA, h.files.Cert, h.files.Key, h.zone), 0o600)
 	})
-	e.await(len(f.Hosts), "/gracefleet/hosts/")
+	e.Await(len(f.Hosts), "/gracefleet/hosts/")
 	for _, d := range []*Driver{f.Here, f.Elsewhere} {
 		d.inventory = "etcds://" + e.Address
 	}

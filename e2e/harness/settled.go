@@ -25,6 +25,14 @@ type Report struct {
 	ID string
 	// Hosts have what became of each targeted host, in a word.
 	Hosts map[string]string
+	// Foreseen and Taken are empty where nothing was foreseen.
+	Foreseen, Taken Figures
+}
+
+// Figures are what a rollout takes.
+type Figures struct {
+	Bytes, HostsWithoutDrains  int64
+	Seconds, SecondsWithDrains float64
 }
 
 // Report reads the last line of a gracectl -o json.
@@ -35,6 +43,8 @@ func (r Result) Report(t testing.TB) Report {
 		Type, ID string
 		ExitCode int
 		Hosts    []struct{ Host, Outcome string }
+
+		Foreseen, Taken Figures
 	}
 	if err := json.Unmarshal([]byte(out[strings.LastIndexByte(out, '\n')+1:]), &line); err != nil || line.Type != "result" {
 		t.Fatalf("no result at the end (%v): %v", err, r)
@@ -42,7 +52,7 @@ func (r Result) Report(t testing.TB) Report {
 	if line.ExitCode != r.Code {
 		t.Errorf("the result has exit code %d: %v", line.ExitCode, r)
 	}
-	report := Report{ID: line.ID, Hosts: map[string]string{}}
+	report := Report{ID: line.ID, Hosts: map[string]string{}, Foreseen: line.Foreseen, Taken: line.Taken}
 	for _, h := range line.Hosts {
 		if report.Hosts[h.Host] != "" {
 			t.Errorf("%s is in the result twice: %v", h.Host, r)

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/gracefleet/gracefleet/ctl/internal/strict"
+	"github.com/gracefleet/gracefleet/internal/label"
 )
 
 // Choice is what somebody asks for.
@@ -69,7 +70,7 @@ func (i *Inventory) meant(s Selector, sets Sets) ([]string, error) {
 		return nil, err
 	}
 	for _, t := range s.conditions {
-		if _, err := i.named(t); t.key == keyName && err != nil {
+		if _, err := i.named(t); t.key == label.Name && err != nil {
 			return nil, err // an exception that excepts nobody
 		}
 	}
@@ -106,7 +107,7 @@ func (i *Inventory) picked(picks []term, sets Sets) (map[string]bool, error) {
 
 // named are the hosts' names that a term has; each of its patterns fits one.
 func (i *Inventory) named(t term) ([]string, error) {
-	if t.key != keyName {
+	if t.key != label.Name {
 		return nil, nil
 	}
 	var names []string
@@ -168,7 +169,7 @@ func (i *Inventory) nothing(s Selector) error {
 
 // keys are what hosts can be selected by.
 func (i *Inventory) keys() []string {
-	keys := map[string]bool{keyName: true, keyGroup: true}
+	keys := map[string]bool{label.Name: true, label.Group: true}
 	for _, h := range i.Hosts {
 		for k := range h.Labels {
 			keys[k] = true

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/gracefleet/gracefleet/internal/label"
 )
 
 // maxExpanded bounds in bytes what a text with placeholders may become.
@@ -45,7 +47,7 @@ func (h Host) value(word string) (string, error) {
 	kind, name, _ := strings.Cut(word, ".")
 	pairs := h.Vars
 	switch {
-	case word == keyName:
+	case word == label.Name:
 		return h.Name, nil
 	case word == "address":
 		return h.bracketed(), nil

@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"regexp"
 	"slices"
-
-	"github.com/gracefleet/gracefleet/internal/label"
 )
 
 // Bounds of an inventory, wherever it comes from.
@@ -60,9 +58,3 @@ var (
 
 // ValidName says whether a text can be a host's name.
 func ValidName(text string) bool { return nameForm.MatchString(text) }
-
-// Keys that every host has in selectors, and that no label may take.
-const (
-	keyName  = label.Name
-	keyGroup = label.Group
-)

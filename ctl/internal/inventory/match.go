@@ -1,6 +1,10 @@
 package inventory
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/gracefleet/gracefleet/internal/label"
+)
 
 // fits says whether a host has what a condition demands, of its labels or its name.
 func (t term) fits(h Host) bool {
@@ -13,9 +17,9 @@ func (t term) fits(h Host) bool {
 // values of a key of selectors; none where the host has no such label.
 func (h Host) values(key string) []string {
 	switch key {
-	case keyName:
+	case label.Name:
 		return []string{h.Name}
-	case keyGroup:
+	case label.Group:
 		return h.Groups
 	}
 	value, ok := h.Labels[key]

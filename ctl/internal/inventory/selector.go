@@ -24,7 +24,7 @@ type Selector struct {
 
 // term is one part of a selector.
 type term struct {
-	key    string   // label's, keyName or keyGroup; of a set its word
+	key    string   // label's, label.Name or label.Group; of a set its word
 	set    bool     // @WORD:ARGUMENT
 	not    bool     // none of the values
 	listed bool     // written with in or notin
@@ -68,7 +68,7 @@ func ParseSelector(text string) (Selector, error) {
 		if count += len(t.values); count > maxTerms {
 			return Selector{}, fmt.Errorf("a selector has at most %d names and values: use a label or a group instead", maxTerms)
 		}
-		if t.set || t.key == keyName && !t.not {
+		if t.set || t.key == label.Name && !t.not {
 			s.picks = append(s.picks, t)
 		} else {
 			s.conditions = append(s.conditions, t)
@@ -117,7 +117,7 @@ func parseTerm(part string) (term, error) {
 	if !namePatternForm.MatchString(name) {
 		return term{}, fmt.Errorf("%q is neither a name nor a condition: want a name, KEY=VALUE, KEY!=VALUE or KEY in (A, B)", part)
 	}
-	return term{key: keyName, not: not, values: []string{name}}, nil
+	return term{key: label.Name, not: not, values: []string{name}}, nil
 }
 
 func parseSet(text string) (term, error) {
@@ -133,7 +133,7 @@ func parseCondition(key string, values []string, not, listed bool) (term, error)
 		return term{}, fmt.Errorf("%q is not a label: use letters, digits, and . _ - / between them", key)
 	}
 	form := valuePatternForm
-	if key == keyName {
+	if key == label.Name {
 		form = namePatternForm
 	}
 	for i, v := range values {
@@ -168,7 +168,7 @@ func (t term) String() string {
 		return t.key + " in (" + values + ")"
 	case t.not:
 		return t.key + "!=" + values
-	case t.key == keyName:
+	case t.key == label.Name:
 		return values // as it is written mostly
 	}
 	return t.key + "=" + values
