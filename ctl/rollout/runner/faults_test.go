@@ -155,10 +155,13 @@ func (f *fleet) outlives(done <-chan struct{}, patience time.Duration) bool {
 
 // once is one driver, that may be killed.
 func (f *fleet) once(t *testing.T, spec rollout.Spec, name string, takeOver, resume bool) (rollout.State, error) {
-	ctx, kill := context.WithCancel(t.Context())
-	defer kill()
+	ctx, end := context.WithCancel(t.Context())
+	defer end()
 	f.mu.Lock()
-	f.kill = kill
+	f.kill = func() {
+		f.dead.Store(name, true) // it cannot say that it leaves
+		end()
+	}
 	f.trace = append(f.trace, "-- "+name)
 	f.mu.Unlock()
 	return f.drive(t, ctx, spec, name, func(o *Options) {

@@ -35,6 +35,8 @@ type fleet struct {
 	faults map[int]fault
 	kill   func() // the runner that runs
 	trace  []string
+
+	dead sync.Map // drivers by name, whose calls nobody hears any more
 }
 
 // fault is what happens to a call.
@@ -104,6 +106,9 @@ func (f *fleet) dialer(who string) func(context.Context, string) (*grpc.ClientCo
 	return func(_ context.Context, host string) (*grpc.ClientConn, error) {
 		return f.agents[host].dial(
 			grpc.WithUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+				if _, dead := f.dead.Load(who); dead {
+					return status.Error(codes.Unavailable, "the driver is dead")
+				}
 				return invoke(mark(ctx), method, req, reply, cc, opts...)
 			}))
 	}
